@@ -28,7 +28,7 @@ class EricError(Exception):
     """The one base of every error that this package raises."""
 
 
-class InvalidChannelException(EricError):  # noqa: N818 - the seed's name
+class InvalidChannelException(EricError):
     """A channel id that cannot be, or a channel used wrongly."""
 
 
@@ -59,7 +59,7 @@ class EpochMismatch(InvalidChannelException):
         self.channel_id = channel_id
 
 
-class InvalidListenerException(EricError):  # noqa: N818 - the seed's name
+class InvalidListenerException(EricError):
     """A listener id that cannot be, or a listener used wrongly."""
 
 
@@ -84,19 +84,19 @@ class ListenerExists(InvalidListenerException):
         self.listener_id = listener_id
 
 
-class InvalidConnectionException(EricError):  # noqa: N818 - the seed's name
+class InvalidConnectionException(EricError):
     """A connection that does not fit its channel."""
 
 
-class InvalidMessageFormat(EricError):  # noqa: N818 - the seed's name
+class InvalidMessageFormat(EricError):
     """A message that cannot be sent or stored."""
 
 
-class NoMessagesException(EricError):  # noqa: N818 - the seed's name
+class NoMessagesException(EricError):
     """Raised when trying to fetch from an empty queue."""
 
 
-class ItemNotFound(EricError):  # noqa: N818 - the seed's name
+class ItemNotFound(EricError):
     """A storage holds nothing under that key."""
 
     def __init__(self, key: str) -> None:
@@ -120,7 +120,7 @@ class OutcomeUnknown(RepositoryError):
     """The reply to a commit was lost: it may have been stored or not. Repeat it with the same message id."""
 
 
-class Overloaded(EricError):  # noqa: N818 - reads as what it is
+class Overloaded(EricError):
     """More publishes are waiting to be stored than may wait. Nothing was stored; try again later."""
 
 
@@ -128,7 +128,7 @@ class ConfigurationError(EricError):
     """A store URL, driver or setting that cannot be used. The message says what to change."""
 
 
-class StreamRefused(EricError):  # noqa: N818 - reads as what it is
+class StreamRefused(EricError):
     """A server refused an event stream in a way that trying again would not mend."""
 
     def __init__(self, url: str, status: int, detail: str) -> None:

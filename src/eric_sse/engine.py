@@ -1,0 +1,83 @@
+"""An engine: one storage technology, serving a storage, a log, cursors and a notifier."""
+
+from functools import cached_property
+from types import TracebackType
+from typing import Self
+
+from eric_sse.entities import AbstractChannel
+from eric_sse.log import AckBuffer, Cursors, LogQueues, MessageLog, Notifier, Retention
+from eric_sse.prefabs import SSEChannelRepository
+from eric_sse.repository import ConnectionRepository, KvStorage, ListenerRepository, QueueRepository, transaction
+
+
+class EngineChannelRepository(SSEChannelRepository):
+    """Channels on an engine: persisting one creates its log and cursors, deleting it removes them."""
+
+    def __init__(self, storage: KvStorage, log_queues: LogQueues) -> None:
+        connections = ConnectionRepository(
+            storage=storage,
+            listeners_repository=ListenerRepository(storage),
+            queues_repository=QueueRepository(storage, log_queues),
+        )
+        super().__init__(storage=storage, connections_repository=connections, connections_factory=log_queues)
+        self._log = log_queues.log
+
+    def persist(self, channel: AbstractChannel) -> None:
+        """Persists a channel. Its log is created, with the default retention, unless it is there."""
+        with transaction(self._storage):
+            self._log.create(channel.id, Retention())
+            super().persist(channel)
+
+    def delete(self, channel_id: str) -> None:
+        """Deletes a channel, its connections, its log and its cursors. Idempotent."""
+        with transaction(self._storage):
+            super().delete(channel_id)
+            self._log.drop(channel_id)
+
+
+class Engine:
+    """What one storage technology serves. Use it as a context manager, or close it.
+
+    An engine closes what it opened itself, never a client that was handed in.
+
+    Args:
+        storage: Channels, listeners and queues.
+        log: What channels sent.
+        cursors: How far listeners have acknowledged.
+        notifier: Wake-ups.
+
+    Attributes:
+        acks: Gathers automatic acknowledgements.
+        log_queues: Makes the connections of channels whose queues are views of the log.
+    """
+
+    def __init__(self, storage: KvStorage, log: MessageLog, cursors: Cursors, notifier: Notifier) -> None:
+        self.storage = storage
+        self.log = log
+        self.cursors = cursors
+        self.notifier = notifier
+        self.acks = AckBuffer(cursors)
+        self.log_queues = LogQueues(log, cursors, notifier, self.acks)
+
+    @cached_property
+    def channels(self) -> EngineChannelRepository:
+        """The repository of durable channels on this engine."""
+        return EngineChannelRepository(self.storage, self.log_queues)
+
+    def close(self) -> None:
+        """Move the cursors for the last time, and let go of the store. Idempotent.
+
+        A subclass closes what it opened in a ``finally`` after calling this.
+
+        Raises:
+            RepositoryError: The cursors could not be moved; those listeners receive again what they had.
+        """
+        self.acks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
