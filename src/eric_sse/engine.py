@@ -1,25 +1,35 @@
 """An engine: one storage technology, serving a storage, a log, cursors and a notifier."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from eric_sse.entities import AbstractChannel
+from eric_sse.exception import ItemNotFound
 from eric_sse.log import AckBuffer, Cursors, LogQueues, MessageLog, Notifier, Retention
-from eric_sse.prefabs import SSEChannelRepository
-from eric_sse.repository import ConnectionRepository, KvStorage, ListenerRepository, QueueRepository, transaction
+from eric_sse.prefabs import SSEChannel, SSEChannelRepository
+from eric_sse.repository import (
+    BatchKvStorage,
+    ConnectionRepository,
+    ListenerRepository,
+    QueueRepository,
+    storage_key,
+    transaction,
+)
 
 
 class EngineChannelRepository(SSEChannelRepository):
     """Channels on an engine: persisting one creates its log and cursors, deleting it removes them."""
 
-    def __init__(self, storage: KvStorage, log_queues: LogQueues) -> None:
-        connections = ConnectionRepository(
+    def __init__(self, storage: BatchKvStorage, log_queues: LogQueues) -> None:
+        self.connections = ConnectionRepository(
             storage=storage,
             listeners_repository=ListenerRepository(storage),
             queues_repository=QueueRepository(storage, log_queues),
         )
-        super().__init__(storage=storage, connections_repository=connections, connections_factory=log_queues)
+        super().__init__(storage=storage, connections_repository=self.connections, connections_factory=log_queues)
+        self._pages = storage
         self._log = log_queues.log
 
     def persist(self, channel: AbstractChannel) -> None:
@@ -33,6 +43,22 @@ class EngineChannelRepository(SSEChannelRepository):
         with transaction(self._storage):
             super().delete(channel_id)
             self._log.drop(channel_id)
+
+    def settings(self, channel_id: str) -> SSEChannel | None:
+        """A channel without its connections, of which there may be many; None where there is none."""
+        try:
+            return self.create(self._channel_data(self._storage.fetch_one(storage_key(self._kind, channel_id))))
+        except ItemNotFound:
+            return None
+
+    def page(self, after: str, limit: int) -> Sequence[SSEChannel]:
+        """The first ``limit`` channels that come after the id ``after``, without their connections.
+
+        Their order is some order that stays the same. ``after=""`` starts at the beginning.
+        """
+        first = storage_key(self._kind, after) if after else ""
+        rows = self._pages.fetch_page(storage_key(self._kind), first, limit)
+        return [self.create(self._channel_data(value)) for _, value in rows]
 
 
 class Engine:
@@ -51,7 +77,7 @@ class Engine:
         log_queues: Makes the connections of channels whose queues are views of the log.
     """
 
-    def __init__(self, storage: KvStorage, log: MessageLog, cursors: Cursors, notifier: Notifier) -> None:
+    def __init__(self, storage: BatchKvStorage, log: MessageLog, cursors: Cursors, notifier: Notifier) -> None:
         self.storage = storage
         self.log = log
         self.cursors = cursors

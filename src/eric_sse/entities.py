@@ -2,7 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from eric_sse._util import Wakeup, generate_uuid, get_logger, id_problem
@@ -17,7 +18,7 @@ from eric_sse.exception import (
     InvalidConnectionException,
     ListenerNotFound,
     NoMessagesException,
-    RepositoryError,
+    StoreUnavailable,
 )
 from eric_sse.listener import MessageQueueListener
 from eric_sse.message import Message, MessageContract
@@ -67,29 +68,34 @@ class AbstractChannel(ABC):
     def adapt(self, msg: MessageContract) -> Any:
         """Model the output of the channel's streams: what is yielded for ``msg``."""
 
-    def message_stream(self, listener: MessageQueueListener) -> AsyncIterator[Any]:
+    def message_stream(self, listener: MessageQueueListener) -> AsyncGenerator[Any, None]:
         """Deliver the listener's messages, adapted, as they come; an idle stream sleeps until it is woken.
 
         It ends when the listener is stopped or removed. Over a log each stream has its own position, starting at the
         listener's cursor, and a message counts as delivered when the next one is asked for; a plain queue is popped,
-        so its streams compete. A message whose delivery fails is replaced by one of type ``error``.
+        so its streams compete. A message whose delivery fails is replaced by one of type ``error``. While the store
+        is unavailable the stream stays open and tries again.
 
         Raises:
             ListenerNotFound: The channel has no such listener. Raised here, not at the first step.
+            ChannelNotFound: A durable channel was deleted; from a step of the stream.
+            RepositoryError: The store holds what cannot be read; from a step of the stream.
         """
         return self._stream(self._connection(listener.id))
 
-    async def _stream(self, connection: Connection) -> AsyncIterator[Any]:
+    async def _stream(self, connection: Connection) -> AsyncGenerator[Any, None]:
         listener, queue = connection.listener, connection.queue
         source = _source(queue)
         wakeup = Wakeup()
-        unsubscribe = [listener.changed.subscribe(wakeup)]
-        if isinstance(queue, SignallingQueue):
-            unsubscribe.append(queue.subscribe(wakeup))
         idle_looks = 0
-        try:
+        with ExitStack() as subscriptions:
+            subscriptions.callback(listener.changed.subscribe(wakeup))
+            if isinstance(queue, SignallingQueue):
+                subscriptions.callback(queue.subscribe(wakeup))
             while self._is_open(connection):
                 messages = await self._next_messages(source)
+                if messages is None:
+                    continue
                 if not messages:
                     await _until_news(queue, wakeup, idle_looks)
                     idle_looks += 1
@@ -102,24 +108,22 @@ class AbstractChannel(ABC):
                     source.delivered(message)
                     if self.stream_delay_seconds:
                         await asyncio.sleep(self.stream_delay_seconds)
-        finally:
-            for end in unsubscribe:
-                end()
 
     def _is_open(self, connection: Connection) -> bool:
         listener = connection.listener
         return listener.is_running() and self._connections.get(listener.id) is connection
 
-    async def _next_messages(self, source: QueueReader) -> Sequence[MessageContract]:
+    async def _next_messages(self, source: QueueReader) -> Sequence[MessageContract] | None:
         try:
             if isinstance(source, _PoppingReader):
                 return source.read()
             return await asyncio.to_thread(source.read)
-        except RepositoryError:
-            # The store is away: the stream stays open, and goes on where it was when it is back.
-            logger.warning("channel %r: reading failed; the stream tries again", self._id, exc_info=True)
+        except StoreUnavailable as error:
+            # The stream stays open, and goes on where it was when the store is back. None: it is to try again, and
+            # not to wait for a wake-up, for the one that this read was to answer is spent.
+            logger.warning("channel %r: reading failed; the stream tries again: %s", self._id, error)
             await asyncio.sleep(_POLL_SECONDS[-1])
-            return ()
+            return None
 
     def _deliver(self, listener: MessageQueueListener, message: MessageContract) -> Any:
         try:
@@ -140,7 +144,7 @@ class AbstractChannel(ABC):
         self.register_connection(self._connections_factory.create(listener=listener))
 
     def register_connection(self, connection: Connection) -> None:
-        """Subscribe an existing connection; one with the same listener id is replaced.
+        """Subscribe an existing connection; one with the same listener id is replaced, and its open streams end.
 
         **Warning**: Listener and queue should belong to the same classes as the connections factory's, or the
         persistence layer may refuse them.
@@ -158,7 +162,10 @@ class AbstractChannel(ABC):
                 f"{queue.channel_id!r}; it cannot serve {connection.listener.id!r} of {self._id!r}: "
                 "register the listener, and the channel makes a connection of its own"
             )
+        replaced = self._connections.get(connection.listener.id)
         self._connections[connection.listener.id] = connection
+        if replaced is not None:
+            replaced.listener.changed.notify()
 
     def remove_listener(self, listener_id: str) -> None:
         """Unsubscribe a listener; its open streams end.

@@ -9,6 +9,7 @@
     │   ├── ListenerNotFound            no such listener
     │   └── ListenerExists              it is there already
     ├── InvalidConnectionException      a connection that does not fit its channel
+    ├── InvalidPosition                 an id that the channel never gave
     ├── InvalidMessageFormat            a message that cannot be sent or stored
     ├── NoMessagesException             the queue is empty
     ├── ItemNotFound                    a storage holds nothing under that key
@@ -86,6 +87,17 @@ class ListenerExists(InvalidListenerException):
 
 class InvalidConnectionException(EricError):
     """A connection that does not fit its channel."""
+
+
+class InvalidPosition(EricError):
+    """An id that the channel never gave: malformed, of another epoch, or ahead of its log."""
+
+    def __init__(self, channel_id: str, text: str) -> None:
+        super().__init__(
+            f"{text!r} is not the id of a message of channel {channel_id!r} as it stands; "
+            "acknowledge an id that one of its streams carried"
+        )
+        self.channel_id = channel_id
 
 
 class InvalidMessageFormat(EricError):

@@ -23,7 +23,7 @@ from eric_sse.codec import (
 )
 from eric_sse.connection import Connection, ConnectionsFactory
 from eric_sse.entities import AbstractChannel
-from eric_sse.exception import InvalidConnectionException, ItemNotFound, RepositoryError
+from eric_sse.exception import InvalidConnectionException, InvalidListenerException, ItemNotFound, RepositoryError
 from eric_sse.interfaces import (
     ChannelRepositoryInterface,
     ConnectionRepositoryInterface,
@@ -152,7 +152,8 @@ def storage_key(*components: str) -> str:
     prefixes of one another, or hold characters that some storage gives a meaning, stay apart; also in a storage that
     appends a ``:`` of its own before it looks for a prefix.
     """
-    return ":".join(f"{quote(component, safe='')}/" for component in components)
+    # A lone surrogate is in no id, but whoever looks for one is to find nothing, rather than fail.
+    return ":".join(f"{quote(component, safe='', errors='surrogatepass')}/" for component in components)
 
 
 def transaction(storage: KvStorage) -> AbstractContextManager[None]:
@@ -321,10 +322,12 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         raise RepositoryError(f"stored queue is of the unknown kind {value['kind']!r}: upgrade eric_sse")
 
     def _for_channel(self, channel_id: str) -> LogQueues:
-        # The queues of one channel are loaded together and share one factory.
-        if self._bound is None or self._bound.channel_id != channel_id:
-            self._bound = self._require_log().for_channel(channel_id)
-        return self._bound
+        # The queues of one channel are loaded together and share one factory. Another thread may load another
+        # channel's, hence the local name.
+        bound = self._bound
+        if bound is None or bound.channel_id != channel_id:
+            self._bound = bound = self._require_log().for_channel(channel_id)
+        return bound
 
     def _require_log(self) -> LogQueues:
         if self._log_queues is None:
@@ -377,7 +380,7 @@ class ConnectionRepository(ConnectionRepositoryInterface):
 
     def load_all(self, channel_id: str) -> Iterable[Connection]:
         """Loads all connections managed by a given channel."""
-        ids = self._ids(channel_id)
+        ids = self.ids(channel_id)
         listeners = _load_children(self._listeners_repository, ids)
         queues = _load_children(self._queues_repository, ids)
         for connection_id in ids:
@@ -426,9 +429,14 @@ class ConnectionRepository(ConnectionRepositoryInterface):
 
     def delete_all(self, channel_id: str) -> None:
         """Deletes all connections of a channel, without loading them."""
-        self.delete_many(channel_id, self._ids(channel_id))
+        self.delete_many(channel_id, self.ids(channel_id))
 
-    def _ids(self, channel_id: str) -> list[str]:
+    def contains(self, channel_id: str, connection_id: str) -> bool:
+        """Whether the channel has that connection."""
+        return bool(_fetch_many(self._storage, [storage_key(self._kind, channel_id, connection_id)]))
+
+    def ids(self, channel_id: str) -> list[str]:
+        """The ids of a channel's connections."""
         rows = self._storage.fetch_by_prefix(storage_key(self._kind, channel_id))
         try:
             return [row["id"] for row in rows]
@@ -446,10 +454,20 @@ class ConnectionRepository(ConnectionRepositoryInterface):
         )
 
 
+# What repositories raise for a child that is not there.
+_MISSING = (ItemNotFound, InvalidConnectionException, InvalidListenerException)
+
+
 def _load_children(repository: Any, ids: Sequence[str]) -> Mapping[str, Any]:
     if isinstance(repository, BulkRepository):
         return repository.load_many(ids)
-    return {connection_id: repository.load(connection_id) for connection_id in ids}
+    found = {}
+    for connection_id in ids:
+        try:
+            found[connection_id] = repository.load(connection_id)
+        except _MISSING:
+            continue
+    return found
 
 
 def _persist_children(repository: Any, items: Mapping[str, Any]) -> None:
@@ -467,7 +485,7 @@ def _delete_children(repository: Any, ids: Collection[str]) -> None:
     for connection_id in ids:
         try:
             repository.delete(connection_id)
-        except (ItemNotFound, InvalidConnectionException):
+        except _MISSING:
             # Some repositories look for what they delete; it was gone already.
             continue
 
@@ -559,11 +577,15 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
             self._connections_repository.persist(channel_id, connection)
 
     def _build(self, value: Any) -> AbstractChannel:
-        try:
-            channel = self.create(value["channel"])
-        except (TypeError, KeyError) as error:
-            raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?") from error
+        channel = self.create(self._channel_data(value))
         for connection in self._connections_repository.load_all(channel.id):
             channel.register_connection(connection)
         self._held[channel] = {connection.id for connection in channel.get_connections()}
         return channel
+
+    @staticmethod
+    def _channel_data(value: Any) -> dict[str, Any]:
+        try:
+            return dict(value["channel"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?") from error

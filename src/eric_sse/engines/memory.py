@@ -20,9 +20,7 @@ from eric_sse.exception import (
     ChannelNotFound,
     EpochMismatch,
     EricError,
-    InvalidMessageFormat,
     ItemNotFound,
-    RepositoryError,
 )
 from eric_sse.log import (
     Append,

@@ -25,6 +25,7 @@ class AckBuffer:
         self._interval_s = interval_s
         self._pending: dict[CursorKey, Position] = {}
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._timer: threading.Timer | None = None
         self._closed = False
 
@@ -42,16 +43,19 @@ class AckBuffer:
         Raises:
             RepositoryError: The store failed; what was gathered is kept for the next time.
         """
-        with self._lock:
-            pending, self._pending = self._pending, {}
-        if not pending:
-            return
-        try:
-            self._cursors.advance(pending)
-        except BaseException:
+        # One at a time, so that the last flush, in close(), has waited for one that a timer began: after it the store
+        # goes away.
+        with self._flushing:
             with self._lock:
-                self._pending = pending | self._pending
-            raise
+                pending, self._pending = self._pending, {}
+            if not pending:
+                return
+            try:
+                self._cursors.advance(pending)
+            except BaseException:
+                with self._lock:
+                    self._pending = pending | self._pending
+                raise
 
     def close(self) -> None:
         """Flush for the last time.

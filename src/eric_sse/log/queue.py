@@ -43,10 +43,10 @@ class LogQueues(LogConnectionsFactory):
         """The same for one channel."""
         return LogQueues(self.log, self.cursors, self.notifier, self.acks, channel_id)
 
-    def create(self, listener: MessageQueueListener | None = None) -> Connection:
+    def create(self, listener: MessageQueueListener | None = None, ack: str = ACK_AUTO) -> Connection:
         """Create a connection whose id follows from channel and listener. Nothing is stored."""
         listener = listener or MessageQueueListener()
-        return Connection(listener, LogQueue(self, listener.id), connection_id(self.channel_id, listener.id))
+        return Connection(listener, LogQueue(self, listener.id, ack), connection_id(self.channel_id, listener.id))
 
     def broadcast(self, msg: MessageContract) -> None:
         """Append ``msg`` to the channel's log, once, for every listener.

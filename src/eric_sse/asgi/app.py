@@ -1,0 +1,52 @@
+"""The ASGI application: a service's routes, with what every request passes around them."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from eric_sse.asgi import problems
+from eric_sse.asgi.middleware import BodyLimit, RawPath
+from eric_sse.asgi.routes import channel_routes, health_routes, listener_routes, message_routes, stream_routes
+from eric_sse.service import Service
+
+DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
+
+
+def create_app(
+    service: Service, cors_origins: Sequence[str] = (), max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+) -> FastAPI:
+    """The application that serves ``service`` over HTTP. Run it, or mount it in an application of yours.
+
+    The service is closed with the application. Mounted, no lifespan reaches it: close the service yourself.
+
+    Args:
+        service: What it serves.
+        cors_origins: Origins whose pages may use it; ``*`` for all.
+        max_body_bytes: Larger bodies are refused.
+
+    Example:
+        >>> app = FastAPI()
+        >>> app.mount("/live", create_app(Service(open_engine("sqlite:///events.db"))))
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    app = FastAPI(title="eric_sse", summary="Durable Server-Sent-Events channels", lifespan=lifespan)
+    problems.install(app)
+    for routes in (channel_routes, listener_routes, message_routes, stream_routes, health_routes):
+        app.include_router(routes(service))
+    app.add_middleware(RawPath)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors_origins),
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Content-Type", "Last-Event-ID", "Idempotency-Key"],
+        )
+    return app

@@ -1,0 +1,173 @@
+"""What requests carry: the models of their bodies, and the reading of messages."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from starlette.exceptions import HTTPException
+
+from eric_sse._util import id_problem
+from eric_sse.exception import InvalidMessageFormat
+from eric_sse.log import Retention
+from eric_sse.service import Outgoing
+
+NDJSON = "application/x-ndjson"
+
+
+_DEFAULT = Retention()
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RetentionBody(_Body):
+    """How long a channel keeps messages: at least these; null for no bound."""
+
+    max_messages: Annotated[StrictInt, Field(gt=0)] | None = _DEFAULT.max_messages
+    max_age_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = _DEFAULT.max_age_s
+
+
+class ChannelBody(_Body):
+    """A channel to create."""
+
+    id: StrictStr | None = None
+    retry_ms: Annotated[StrictInt, Field(ge=0, le=86_400_000)] | None = None
+    retention: RetentionBody = RetentionBody()
+
+
+class ListenerBody(_Body):
+    """A listener to subscribe."""
+
+    id: StrictStr | None = None
+    ack: Literal["auto", "explicit"] = "auto"
+
+
+class AckBody(_Body):
+    """What a listener has received: everything through the message of this id."""
+
+    id: StrictStr
+
+
+class ChannelAnswer(BaseModel):
+    """A channel as it stands."""
+
+    id: str
+    retry_ms: int
+    retention: RetentionBody
+    epoch: str
+    last_id: str
+    streams: int
+
+
+class ChannelDetailsAnswer(ChannelAnswer):
+    """A channel as it stands, and what takes a closer look."""
+
+    oldest_id: str | None
+    listeners: int
+
+
+class ChannelsAnswer(BaseModel):
+    """A page of channels; ``next`` is the ``after`` of the one that follows, null for the last."""
+
+    channels: list[ChannelAnswer]
+    next: str | None
+
+
+class ListenerAnswer(BaseModel):
+    """A listener as it stands."""
+
+    id: str
+    ack: Literal["auto", "explicit"]
+    cursor: str
+    lag: int
+
+
+class ListenersAnswer(BaseModel):
+    """A page of listeners; ``next`` is the ``after`` of the one that follows, null for the last."""
+
+    listeners: list[ListenerAnswer]
+    next: str | None
+
+
+class PublishedAnswer(BaseModel):
+    """The ids of the messages that were published, in their order."""
+
+    ids: list[str]
+
+
+class MessageBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A message to publish."""
+
+    payload: Any
+    type: str = "message"
+    to: str | None = None
+    id: str | None = None
+
+    def outgoing(self) -> Outgoing:
+        """The message for the service.
+
+        Raises:
+            InvalidMessageFormat: Its id cannot be one.
+        """
+        if self.id is not None and (wrong := id_problem(self.id)) is not None:
+            raise InvalidMessageFormat(wrong)
+        return Outgoing(self.payload, self.type, self.to, self.id)
+
+
+_decode_one = msgspec.json.Decoder(MessageBody).decode
+_decode_array = msgspec.json.Decoder(list[MessageBody]).decode
+
+
+async def read_messages(request: Request) -> list[Outgoing]:
+    """The messages that a request carries: one, a JSON array of them, or NDJSON.
+
+    Raises:
+        HTTPException: 400 where it is not JSON, 422 where it is not messages.
+        InvalidMessageFormat: A message's id cannot be one.
+    """
+    body = await request.body()
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == NDJSON:
+        lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+        messages = [_decode(line, f"line {number}: ") for number, line in lines]
+    else:
+        messages = _decode(body)
+    if not messages:
+        raise HTTPException(422, "there is no message in the body; send at least one")
+    return [message.outgoing() for message in messages]
+
+
+def _decode(text: bytes, where: str = "") -> Any:
+    try:
+        if where:
+            return _decode_one(text)
+        return _decode_array(text) if text.lstrip()[:1] == b"[" else [_decode_one(text)]
+    except msgspec.ValidationError as error:
+        raise HTTPException(422, f"{where}{error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise HTTPException(400, f"{where}the body is not JSON: {error}") from error
+
+
+_MESSAGE_SCHEMA = {
+    "type": "object",
+    "required": ["payload"],
+    "additionalProperties": False,
+    "properties": {
+        "payload": {"description": "any JSON value"},
+        "type": {"type": "string", "default": "message", "description": "the event's type; not eric.*"},
+        "to": {"type": "string", "description": "the id of the listener that it is for; without it, everybody"},
+        "id": {"type": "string", "description": "makes repeating the message harmless"},
+    },
+}
+
+MESSAGES_OPENAPI: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"oneOf": [_MESSAGE_SCHEMA, {"type": "array", "items": _MESSAGE_SCHEMA}]}},
+            NDJSON: {"schema": {"type": "string", "description": "one message a line"}},
+        },
+    }
+}

@@ -1,0 +1,188 @@
+"""The event-stream response: sends chunks as they come, and notices when the peer is gone. Runs on any ASGI server."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from eric_sse.codec import encode_json
+from eric_sse.wire.sse import encode_comment, encode_event
+
+HEADERS = {
+    # Every proxy, cache and browser on the way is to pass each byte on at once, and to keep none.
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+}
+
+
+class ChunkSource(Protocol):
+    """What a response sends; `eric_sse.service.EventStream` is one."""
+
+    aborted: Callable[[], object]
+    """Called when the source gives the response up; the response sets it."""
+
+    async def next_chunk(self) -> bytes | None:
+        """The next bytes to send; None at the end. What was returned before counts as sent."""
+        ...
+
+    def close(self) -> None:
+        """The peer is gone: end."""
+        ...
+
+    def release(self) -> None:
+        """The response is over."""
+        ...
+
+
+class FieldsStream:
+    """The events of an async iterator of fields, such as ``SSEChannel.message_stream(listener)``.
+
+    Each item is a mapping of ``event``, ``data`` (any JSON value), and perhaps ``id`` and ``retry``. The iterator
+    is closed with the stream.
+
+    Args:
+        events: Where they come from.
+        heartbeat_s: How long the stream may be silent before a comment is sent, in seconds.
+    """
+
+    def __init__(self, events: AsyncIterator[Mapping[str, Any]], heartbeat_s: float = 15.0) -> None:
+        self.aborted: Callable[[], object] = bool
+        self._events = events
+        self._heartbeat_s = heartbeat_s
+        self._next: asyncio.Task[Mapping[str, Any]] | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def next_chunk(self) -> bytes | None:
+        """The next event, or a heartbeat; None when the iterator has ended or the stream is closed."""
+        if self._next is None:
+            self._next = asyncio.create_task(_anext(self._events))
+        waited_for: set[asyncio.Future[Any]] = {self._next, self._closed}
+        await asyncio.wait(waited_for, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._closed.done():
+            return None
+        if not self._next.done():
+            return encode_comment()
+        task, self._next = self._next, None
+        try:
+            return encode_fields(task.result())
+        except StopAsyncIteration:
+            return None
+
+    def close(self) -> None:
+        """End the stream."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def release(self) -> None:
+        """Let go of the iterator."""
+        self.close()
+        if self._next is not None:
+            self._next.cancel()
+        closing = asyncio.ensure_future(_aclose(self._events, self._next))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+# The event loop keeps weak references to tasks only.
+_closing: set["asyncio.Future[None]"] = set()
+
+
+async def _anext(events: AsyncIterator[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return await anext(events)
+
+
+async def _aclose(events: AsyncIterator[Any], pending: "asyncio.Task[Any] | None") -> None:
+    if pending is not None:
+        await asyncio.wait([pending])
+    aclose = getattr(events, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+def encode_fields(fields: Mapping[str, Any]) -> bytes:
+    """One event from its fields; ``data`` becomes JSON on one line.
+
+    Raises:
+        InvalidMessageFormat: The data is nothing JSON can hold.
+        ValueError: The event's type or id would break its line.
+    """
+    return encode_event(
+        encode_json(fields.get("data")).decode(),
+        event=fields.get("event"),
+        event_id=fields.get("id"),
+        retry_ms=fields.get("retry"),
+    )
+
+
+class EventStreamResponse(Response):
+    """Answers with an event stream.
+
+    Args:
+        source: An `EventStream` of a service, or an async iterator of fields, such as
+            ``channel.message_stream(listener)``.
+        headers: More headers.
+
+    Example:
+        >>> async def updates(request):
+        ...     seen = request.headers.get("last-event-id")
+        ...     return EventStreamResponse(await service.open_stream("news", last_event_id=seen))
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, source: ChunkSource | AsyncIterator[Mapping[str, Any]], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(headers={**HEADERS, **(headers or {})})
+        self.source: ChunkSource = FieldsStream(source) if isinstance(source, AsyncIterator) else source
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set the headers: no length, and no charset, since an event stream is UTF-8 always."""
+        fields = {"content-type": self.media_type, **(headers or {})}
+        self.raw_headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream, or, for HEAD, what it would begin with."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await self._send_stream(receive, send)
+        finally:
+            self.source.release()
+
+    async def _send_stream(self, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        aborting = False
+
+        def abort() -> None:
+            nonlocal aborting
+            aborting = True
+            if task is not None:
+                task.cancel()
+
+        self.source.aborted = abort
+        watcher = asyncio.create_task(self._close_when_gone(receive))
+        try:
+            while (chunk := await self.source.next_chunk()) is not None:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except OSError:
+            pass  # the peer is gone (ASGI: send() may raise OSError then)
+        except asyncio.CancelledError:
+            # Given up: the response stays incomplete, and the server closes the connection.
+            if not aborting:
+                raise
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+
+    async def _close_when_gone(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.source.close()

@@ -1,0 +1,185 @@
+"""The server: uvicorn, embedded, with a drain of our own before its shutdown.
+
+uvicorn waits for open responses and tells them nothing: on its own it would hang at SIGTERM with one idle stream.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from eric_sse._util import get_logger
+from eric_sse.exception import ConfigurationError
+from eric_sse.service import Service
+
+logger = get_logger()
+
+DRAIN_S = 0.6
+"""How long open streams get to take their last bytes when the server stops, in seconds."""
+EXIT_WITHIN_S = 1.8
+"""After how long, in seconds, a stopping process exits even if the store hangs. What was acknowledged is stored."""
+
+_WRITE_BUFFER_BYTES = 32 * 1024
+_BACKLOG = 2048
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the class is chosen when uvicorn is imported
+    """uvicorn's protocol, which holds less for a peer that does not read: the log has it all."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        super().connection_made(transport)
+
+
+class DrainingServer(uvicorn.Server):
+    """Serves ``app`` until SIGTERM or SIGINT; then its streams end, their clients are told when to come back.
+
+    Args:
+        config: uvicorn's.
+        service: Whose streams to drain.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, end the streams, and let the rest finish."""
+        for server in self.servers:
+            server.close()
+        await self._service.drain(DRAIN_S)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGTERM and SIGINT. Unlike uvicorn, do not die of them afterwards: stopping when told is success."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Begin to stop; bounded, whatever the store does."""
+        if not self.should_exit:
+            watchdog = threading.Timer(EXIT_WITHIN_S, _exit_now)
+            watchdog.daemon = True
+            watchdog.start()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def _exit_now() -> None:
+    logger.warning("the store did not answer in time: exiting; what was acknowledged is stored")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def serve(
+    app: ASGIApp,
+    service: Service,
+    sockets: list[socket.socket],
+    *,
+    access_log: bool = False,
+    on_started: Callable[[], None] | None = None,
+) -> None:
+    """Serve ``app`` on bound sockets until SIGTERM or SIGINT. Returns when everything has been let go.
+
+    Args:
+        app: What to serve; its lifespan closes the service.
+        service: Whose streams to drain.
+        sockets: Where to listen; closed in the end.
+        access_log: Whether each request is logged.
+        on_started: Called when it accepts connections.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        backlog=_BACKLOG,
+    )
+    server = DrainingServer(config, service)
+    if on_started is not None:
+        server_startup = server.startup
+
+        async def startup(sockets: list[socket.socket] | None = None) -> None:
+            await server_startup(sockets)
+            on_started()
+
+        server.startup = startup  # type: ignore[method-assign]
+    server.run(sockets)
+
+
+def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
+    """A listening TCP socket. Port 0 takes any that is free.
+
+    Args:
+        host: The address or name.
+        port: The port.
+        user_timeout_s: After how long, in seconds, the kernel gives up a peer that acknowledges nothing.
+
+    Raises:
+        ConfigurationError: It cannot be bound; the message says why.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Accepted sockets inherit it: it finds peers that vanished without a word.
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {reason}; stop what listens there, or choose another port with --port"
+        ) from error
+    return bound
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A listening unix-domain socket. One that a dead server left behind is replaced.
+
+    Raises:
+        ConfigurationError: It cannot be bound, or a server listens there.
+    """
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            _remove_stale(path)
+        bound.bind(str(path))
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from error
+    except ConfigurationError:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_stale(path: Path) -> None:
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise ConfigurationError(f"cannot listen on {path}: there is a file of that name, and it is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink()
+            return
+    raise ConfigurationError(f"cannot listen on {path}: a server listens there; stop it, or choose another path")

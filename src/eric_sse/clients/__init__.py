@@ -1,0 +1,10 @@
+"""Clients: of the unix-socket server, and of event streams over HTTP.
+
+They know the wire formats and nothing of channels, engines or servers. Streams need the extra ``eric-sse[client]``.
+"""
+
+from eric_sse.clients.event_source import AsyncEventSource, EventSource
+from eric_sse.clients.session import Gap, StreamLost, StreamState
+from eric_sse.clients.unix_socket import SocketClient
+
+__all__ = ["AsyncEventSource", "EventSource", "Gap", "SocketClient", "StreamLost", "StreamState"]

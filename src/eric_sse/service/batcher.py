@@ -1,0 +1,107 @@
+"""Group commit: publishes that come while a commit is under way are stored together by the next one."""
+
+import asyncio
+from collections import deque
+from concurrent.futures import Executor
+from typing import NamedTuple
+
+from eric_sse._util import get_logger
+from eric_sse.exception import EricError, Overloaded
+from eric_sse.log import Append, Appended, MessageLog, Notifier
+
+logger = get_logger()
+
+
+class _Waiting(NamedTuple):
+    append: Append
+    stored: asyncio.Future[Appended]
+
+
+class Batcher:
+    """Takes publishes of any number of coroutines; one commit at a time stores all that has gathered.
+
+    Belongs to one event loop.
+
+    Args:
+        log: Where to.
+        notifier: Told after each commit.
+        executor: Runs the commits; one thread is enough.
+        max_waiting: How many messages may wait. More are refused.
+        max_batch: How many messages one commit takes at most, where a single publish does not hold more.
+    """
+
+    def __init__(
+        self, log: MessageLog, notifier: Notifier, executor: Executor, max_waiting: int = 20_000, max_batch: int = 2_000
+    ) -> None:
+        self._log = log
+        self._notifier = notifier
+        self._executor = executor
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._waiting: deque[_Waiting] = deque()
+        self._messages = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def publish(self, append: Append) -> Appended:
+        """Store a caller's entries, all or none; returns when they are durable.
+
+        Raises:
+            Overloaded: Too much is waiting; nothing was stored.
+            ChannelNotFound: There is no such log.
+            RepositoryError: The store failed.
+        """
+        if self._messages and self._messages + len(append.entries) > self._max_waiting:
+            raise Overloaded(
+                f"{self._messages} messages wait to be stored, and at most {self._max_waiting} may; try again later"
+            )
+        waiting = _Waiting(append, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._messages += len(append.entries)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="eric_sse group commit")
+        return await waiting.stored
+
+    async def drain(self) -> None:
+        """Wait until everything that was taken is stored or refused."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._take()
+                await self._commit(batch)
+                # Those just answered publish again at once: let them join the next commit.
+                await asyncio.sleep(0)
+        finally:
+            self._task = None
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        messages = 0
+        while self._waiting and (not batch or messages + len(self._waiting[0].append.entries) <= self._max_batch):
+            batch.append(self._waiting.popleft())
+            messages += len(batch[-1].append.entries)
+        return batch
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        appends = [waiting.append for waiting in batch]
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._store, appends)
+        except Exception as error:
+            if not isinstance(error, EricError):
+                logger.exception("storing %d publishes failed", len(batch))
+            outcomes = [error] * len(batch)
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            self._messages -= len(waiting.append.entries)
+            if waiting.stored.done():
+                continue  # its caller was cancelled
+            if isinstance(outcome, Exception):
+                waiting.stored.set_exception(outcome)
+            else:
+                waiting.stored.set_result(outcome)
+
+    def _store(self, appends: list[Append]) -> list[Appended | Exception]:
+        outcomes = self._log.append_group(appends)
+        self._notifier.wake({append.channel_id for append in appends})
+        return list(outcomes)
