@@ -1,12 +1,19 @@
 #!/bin/sh
 # Makes .venv hold exactly what requirements.lock says and this checkout, editable. Quick when nothing changed.
+# Takes the first Python that is new enough; PYTHON names another one.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/lib.sh
+
+# What .venv was made from: when this changes, it is brought up to date.
+wanted() {
+    pwd
+    cat requirements.lock pyproject.toml
+}
 
 find_python() {
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-        if command -v "$candidate" >/dev/null 2>&1 &&
-            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
@@ -15,25 +22,23 @@ find_python() {
     exit 1
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-stamp=.venv/.lock-installed
-if [ -f "$stamp" ] && cmp -s requirements.lock "$stamp" && [ ! pyproject.toml -nt "$stamp" ]; then
+stamp=.venv/.made-from
+if [ -f "$stamp" ] && wanted | cmp -s - "$stamp"; then
     exit 0
 fi
 
-python=$(find_python)
-if ! [ -x .venv/bin/python ]; then
-    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
-        echo "setup: installing python3-venv"
-        as_root apt-get update -qq && as_root apt-get install -y -qq python3-venv
-    fi
-    echo "setup: creating .venv with $("$python" --version)"
-    "$python" -m venv .venv
+# A .venv that was moved, half made, or whose Python is gone, is made anew.
+if ! [ -f "$stamp" ] || [ "$(head -n 1 "$stamp")" != "$(pwd)" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || apt_install "python$version-venv"
+    echo "setup: creating .venv with Python $version"
+    "$python" -m venv --clear .venv
 fi
+
 echo "setup: installing the locked dependencies into .venv"
-.venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
-.venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps --editable .
-cp requirements.lock "$stamp"
+rm -f "$stamp"
+pip="env PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore .venv/bin/python -m pip install -qq"
+$pip --require-hashes -r requirements.lock
+$pip --no-build-isolation --no-deps --editable .
+wanted >"$stamp"

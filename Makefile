@@ -1,0 +1,45 @@
+# Everything a reader of this repository may want to run. Each target sets up what it needs; repeated, it is quick.
+# ARGS is passed on: make run ARGS="--port 9000".
+
+BIN := .venv/bin
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test soak check docs bench lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup:
+	@sh scripts/setup.sh
+
+demo: setup ## Kill a server half-way through a stream, and see that nothing is lost or repeated
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+run: setup ## Serve on http://127.0.0.1:8000, with the store eric_sse.db in this folder
+	@$(BIN)/eric-sse serve $(ARGS)
+
+test: check ## Everything that must pass: check, then all tests but the long ones
+	@sh scripts/test-deps.sh
+	$(BIN)/pytest $(ARGS)
+
+soak: setup ## The long tests
+	@sh scripts/test-deps.sh
+	$(BIN)/pytest -m soak --timeout=7200 $(ARGS)
+
+check: setup docs ## Lint, format, types, layers, and the documentation without a warning
+	@sh scripts/test-deps.sh node npm
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports --no-logo --no-cache
+
+docs: setup ## Build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W -n --keep-going -q docs docs/_build/html
+
+bench: setup ## Measure: ratios of things run side by side, on this machine
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+lock: setup ## Resolve the dependencies anew into requirements.lock
+	@sh scripts/lock.sh $(ARGS)

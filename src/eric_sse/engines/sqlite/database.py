@@ -1,0 +1,285 @@
+"""Connections and transactions: one writer behind a lock, readers beside it, and the application's own connection."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from eric_sse.engines.sqlite import schema
+from eric_sse.engines.sqlite.errors import translate_commit
+from eric_sse.engines.sqlite.pool import Pool
+from eric_sse.engines.sqlite.session import JoinedSession, Session
+from eric_sse.exception import ConfigurationError, RepositoryError, StoreUnavailable
+
+# A WAL that outgrew it is cut back to it, in bytes.
+_WAL_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to open a file.
+
+    Args:
+        path: The file, absolute.
+        synchronous: ``full``: a commit survives a crash of the machine; ``normal``: of the process.
+        busy_timeout_ms: How long to wait for a lock that another connection holds.
+    """
+
+    path: str
+    synchronous: str = "full"
+    busy_timeout_ms: int = 5000
+
+
+class _Ambient(threading.local):
+    """The transaction that this thread is in."""
+
+    session: Session | None = None
+
+
+class Database:
+    """One SQLite file. Safe for threads; other processes may use the file at the same time.
+
+    Raises:
+        RepositoryError: The file cannot be opened, is damaged, or of a newer version.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.path = options.path
+        self._lock = threading.RLock()
+        self._ambient = _Ambient()
+        self._closed = False
+        self._writer: sqlite3.Connection | None = None
+        self._readers = Pool(self._connect_reader)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is in a transaction, of the engine's or of the application's."""
+        return self._ambient.session is not None
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Have ``action`` called when the engine's transaction of this thread was committed; now where there is none.
+
+        The commit of an application's own transaction is not seen: there too it is called now.
+        """
+        session = self._ambient.session
+        if session is None or isinstance(session, JoinedSession):
+            action()
+        else:
+            session.after_commit.append(action)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Read as this thread's transaction sees it; where there is none, each statement as of its own moment."""
+        if self._ambient.session is not None:
+            yield self._ambient.session
+            return
+        with self.read_committed() as session:
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Read several statements as of one moment. Keep it short: it stops the WAL from being reset."""
+        with self.read() as session:
+            if self._ambient.session is not None:
+                yield session
+                return
+            session.run("BEGIN")
+            try:
+                yield session
+            finally:
+                session.run("COMMIT")
+
+    @contextmanager
+    def read_committed(self) -> Iterator[Session]:
+        """Read what was committed, whatever transaction this thread is in."""
+        self._require_open()
+        with self._readers.connection() as connection:
+            yield Session(connection, self.path)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction of this thread: committed at the end, rolled back where an exception leaves it.
+
+        In another one of this thread it is a savepoint.
+
+        Raises:
+            StoreUnavailable: Somebody else writes for longer than the busy timeout.
+            OutcomeUnknown: The disk failed at the commit.
+        """
+        if self._ambient.session is not None:
+            with self._ambient.session.savepoint():
+                yield self._ambient.session
+            return
+        with self.exclusive():
+            session = self._begin()
+            self._ambient.session = session
+            try:
+                yield session
+                self._commit(session)
+            except BaseException:
+                self._roll_back(session)
+                raise
+            finally:
+                self._ambient.session = None
+        for action in session.after_commit:
+            action()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock that the writer's users take turns by.
+
+        Raises:
+            StoreUnavailable: Another thread had it for longer than the busy timeout.
+        """
+        if not self._lock.acquire(timeout=self.options.busy_timeout_ms / 1000):
+            raise StoreUnavailable(
+                f"{self.path}: another thread is in a transaction for more than {self.options.busy_timeout_ms} ms. "
+                "Nothing was stored: try again, and keep transactions short"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def join(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Have what this thread does inside go through ``connection``. See `SqliteEngine.join`."""
+        outer = self._ambient.session
+        if outer is not None:
+            if outer.connection is not connection:
+                raise ConfigurationError("this thread is in another transaction of the engine; finish that one first")
+            yield
+            return
+        self._require_open()
+        session = JoinedSession(connection, self.path)
+        self._require_same_file(session)
+        _require_transaction(session)
+        self._ambient.session = session
+        try:
+            yield
+        finally:
+            self._ambient.session = None
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection, for one thread at a time; the caller closes it."""
+        return sqlite3.connect(
+            self.path,
+            timeout=self.options.busy_timeout_ms / 1000,
+            isolation_level=None,
+            # Each is used by one thread at a time; which one, changes.
+            check_same_thread=False,
+            cached_statements=256,
+        )
+
+    def close(self) -> None:
+        """Close all connections; those in use when they are given back. Idempotent."""
+        self._closed = True
+        self._readers.close()
+        # The writer last: SQLite then empties the WAL into the file. One that hangs is left to the process's end.
+        if self._lock.acquire(timeout=self.options.busy_timeout_ms / 1000):
+            try:
+                if self._writer is not None:
+                    self._writer.close()
+                    self._writer = None
+            finally:
+                self._lock.release()
+
+    def abandon(self) -> bool:
+        """In a forked child: close what it shares with its parent. Returns whether it may be opened anew here.
+
+        What another thread of the parent was using cannot be closed, and SQLite's locks of the file, which it keeps
+        once a process, stay wrong as long as it is not.
+        """
+        idle = self._lock.acquire(blocking=False) and not self.in_transaction and not self._readers.in_use
+        if idle:
+            self.close()
+        self._lock = threading.RLock()
+        self._ambient = _Ambient()
+        self._readers = Pool(self._connect_reader)
+        self._closed = not idle
+        return idle
+
+    def _prepare(self) -> None:
+        with self.exclusive():
+            session = Session(self._open_writer(), self.path)
+            (encoding,) = session.rows("PRAGMA encoding")[0]
+            if encoding != "UTF-8":
+                raise RepositoryError(f"{self.path} is encoded in {encoding}; use a database in UTF-8")
+            if not schema.is_current(session, self.path):
+                with self.write() as writing:
+                    schema.migrate(writing, self.path)
+
+    def _begin(self) -> Session:
+        self._require_open()
+        session = Session(self._open_writer(), self.path)
+        session.run("BEGIN IMMEDIATE")
+        return session
+
+    @staticmethod
+    def _commit(session: Session) -> None:
+        try:
+            session.run("COMMIT")
+        except RepositoryError as error:
+            raise translate_commit(error) from error.__cause__
+
+    def _roll_back(self, session: Session) -> None:
+        try:
+            if session.connection.in_transaction:
+                session.run("ROLLBACK")
+        except (RepositoryError, sqlite3.Error):
+            # Whatever state it is in, the next transaction begins on a new one.
+            session.connection.close()
+            self._writer = None
+
+    def _open_writer(self) -> sqlite3.Connection:
+        if self._writer is None:
+            connection = self._open(self.connect)
+            try:
+                self._configure(Session(connection, self.path))
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = connection
+        return self._writer
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = self._open(self.connect)
+        Session(connection, self.path).run("PRAGMA query_only = 1")
+        return connection
+
+    def _open(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        try:
+            return connect()
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def _configure(self, session: Session) -> None:
+        if session.rows("PRAGMA page_count") == [(0,)]:
+            # Only a new file can have it; in an application's file the space is used again, not given back.
+            session.run("PRAGMA auto_vacuum = INCREMENTAL")
+        self._enter_wal(session)
+        session.run(f"PRAGMA synchronous = {self.options.synchronous}")
+        session.run(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+
+    def _enter_wal(self, session: Session) -> None:
+        # Changing the mode does not wait for the busy timeout where two processes do it at once.
+        deadline = time.monotonic() + self.options.busy_timeout_ms / 1000
+        while True:
+            try:
+                mode = session.rows("PRAGMA journal_mode = WAL")
+                break
+            except StoreUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        if mode != [("wal",)]:
+            raise RepositoryError(f"{self.path} cannot be used with a write-ahead log; put it on a local disk")

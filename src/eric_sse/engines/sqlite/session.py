@@ -1,0 +1,114 @@
+"""A connection in use by one thread: statements that behave the same whatever its owner has set on it.
+
+The `sqlite3` module lets go of the interpreter's lock at each row, and where another thread is busy every row may then
+wait milliseconds to get it back. So what is many rows goes in by one statement, and comes out as one packed row.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from eric_sse.engines.sqlite.errors import translate
+from eric_sse.exception import RepositoryError
+
+Row = tuple[Any, ...]
+
+# Powers of two below it are the only sizes of statement, so that SQLite's prepared statements are met again.
+_MAX_ITEMS = 1024
+
+
+class Session:
+    """Statements on one connection, their errors translated.
+
+    Args:
+        connection: In use by this thread alone.
+        path: The file, for messages.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self.connection = connection
+        self.after_commit: list[Callable[[], None]] = []
+        self._path = path
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows that the statement gives. Nothing stays open."""
+        rows, _ = self._execute(sql, parameters)
+        return rows
+
+    def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+        """The first row, if there is one."""
+        rows = self.rows(sql, parameters)
+        return rows[0] if rows else None
+
+    def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Run a statement; for one that writes, return how many rows it wrote."""
+        _, cursor = self._execute(sql, parameters)
+        return cursor.rowcount
+
+    def bulk(self, sql: str, items: Sequence[Sequence[object]], *parameters: object) -> list[Row]:
+        """Run ``sql`` for many items, hundreds a statement, and return all rows.
+
+        Args:
+            sql: ``{}`` in it stands for the items, as a ``VALUES`` clause; their parameters come first.
+            items: Rows of equal length.
+            parameters: Those that come after them.
+        """
+        found: list[Row] = []
+        for chunk in _chunks(items):
+            statement = _spread(sql, len(chunk), len(chunk[0]))
+            found += self.rows(statement, [*chain.from_iterable(chunk), *parameters])
+        return found
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A transaction in the transaction: what happens inside is undone where an exception leaves it."""
+        self.run("SAVEPOINT eric_sse")
+        try:
+            yield
+        except BaseException:
+            # A full disk makes SQLite roll back the whole transaction by itself: then the savepoint is gone.
+            with suppress(RepositoryError):
+                self.run("ROLLBACK TO eric_sse")
+                self.run("RELEASE eric_sse")
+            raise
+        self.run("RELEASE eric_sse")
+
+    def _execute(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
+        try:
+            # Unlike connection.cursor(), this does not take over a row factory.
+            cursor = sqlite3.Cursor(self.connection)
+            try:
+                return cursor.execute(sql, parameters).fetchall(), cursor
+            finally:
+                cursor.close()
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            raise translate(error, self._path) from error
+
+
+class JoinedSession(Session):
+    """Statements on a connection of the application's."""
+
+    def _execute(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
+        text_factory = self.connection.text_factory
+        self.connection.text_factory = str
+        try:
+            return super()._execute(sql, parameters)
+        finally:
+            self.connection.text_factory = text_factory
+
+
+def _chunks(items: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
+    start = 0
+    while start < len(items):
+        size = min(_MAX_ITEMS, 1 << ((len(items) - start).bit_length() - 1))
+        yield items[start : start + size]
+        start += size
+
+
+@lru_cache(maxsize=512)
+def _spread(sql: str, size: int, width: int) -> str:
+    item = f"({','.join('?' * width)})"
+    return sql.replace("{}", f"VALUES {','.join([item] * size)}")
