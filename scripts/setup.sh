@@ -5,11 +5,14 @@ set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-# What .venv was made from: when this changes, it is brought up to date.
+# What .venv was made from: when this changes, it is brought up to date. The tools' settings do not matter to it.
 wanted() {
     pwd
-    cat requirements.lock pyproject.toml
+    sed '/^\[tool\.ruff/q' pyproject.toml
+    cat requirements.lock
 }
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 find_python() {
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
@@ -23,6 +26,9 @@ find_python() {
 }
 
 stamp=.venv/.made-from
+if [ -n "${PYTHON:-}" ] && [ -f "$stamp" ] && [ "$(version_of "$PYTHON")" != "$(version_of .venv/bin/python)" ]; then
+    rm "$stamp"
+fi
 if [ -f "$stamp" ] && wanted | cmp -s - "$stamp"; then
     exit 0
 fi
@@ -30,7 +36,7 @@ fi
 # A .venv that was moved, half made, or whose Python is gone, is made anew.
 if ! [ -f "$stamp" ] || [ "$(head -n 1 "$stamp")" != "$(pwd)" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
-    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    version=$(version_of "$python")
     "$python" -c 'import venv, ensurepip' 2>/dev/null || apt_install "python$version-venv"
     echo "setup: creating .venv with Python $version"
     "$python" -m venv --clear .venv

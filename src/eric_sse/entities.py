@@ -58,6 +58,9 @@ class AbstractChannel(ABC):
         self.stream_delay_seconds = stream_delay_seconds
         self._connections_factory = (connections_factory or InMemoryConnectionsFactory()).for_channel(self._id)
         self._connections: dict[str, Connection] = {}
+        # Those of them that do not share the channel's log. Kept apart so that a broadcast on a durable channel costs
+        # the same with any number of listeners.
+        self._pushed: dict[str, Connection] = {}
 
     @property
     def id(self) -> str:
@@ -164,6 +167,10 @@ class AbstractChannel(ABC):
             )
         replaced = self._connections.get(connection.listener.id)
         self._connections[connection.listener.id] = connection
+        if isinstance(self._connections_factory, LogConnectionsFactory) and isinstance(queue, LogBackedQueue):
+            self._pushed.pop(connection.listener.id, None)
+        else:
+            self._pushed[connection.listener.id] = connection
         if replaced is not None:
             replaced.listener.changed.notify()
 
@@ -175,6 +182,7 @@ class AbstractChannel(ABC):
         """
         connection = self._connection(listener_id)
         del self._connections[listener_id]
+        self._pushed.pop(listener_id, None)
         connection.listener.changed.notify()
 
     def deliver_next(self, listener_id: str) -> MessageContract:
@@ -208,11 +216,9 @@ class AbstractChannel(ABC):
             InvalidMessageFormat: The payload cannot be stored.
             RepositoryError: The store failed; the message may be sent again.
         """
-        connections = tuple(self._connections.values())
         if isinstance(self._connections_factory, LogConnectionsFactory):
             self._connections_factory.broadcast(msg)
-            connections = tuple(c for c in connections if not isinstance(c.queue, LogBackedQueue))
-        for connection in connections:
+        for connection in tuple(self._pushed.values()):
             connection.queue.push(msg)
 
     def get_listener(self, listener_id: str) -> MessageQueueListener:

@@ -555,8 +555,7 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
             self._storage.upsert(
                 storage_key(self._kind, channel.id), {"v": FORMAT_VERSION, "channel": self._channel_to_dict(channel)}
             )
-            for connection_id in self._held.get(channel, set()) - ids:
-                self._connections_repository.delete(channel.id, connection_id)
+            self._delete_connections(channel.id, self._held.get(channel, set()) - ids)
         self._held[channel] = ids
 
     def delete(self, channel_id: str) -> None:
@@ -566,8 +565,8 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
             if isinstance(self._connections_repository, ConnectionRepository):
                 self._connections_repository.delete_all(channel_id)
                 return
-            for connection in list(self._connections_repository.load_all(channel_id)):
-                self._connections_repository.delete(channel_id, connection.id)
+            connections = list(self._connections_repository.load_all(channel_id))
+            self._delete_connections(channel_id, {connection.id for connection in connections})
 
     def _persist_connections(self, channel_id: str, connections: Collection[Connection]) -> None:
         if isinstance(self._connections_repository, ConnectionRepository):
@@ -575,6 +574,15 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
             return
         for connection in connections:
             self._connections_repository.persist(channel_id, connection)
+
+    def _delete_connections(self, channel_id: str, connection_ids: Collection[str]) -> None:
+        if not connection_ids:
+            return
+        if isinstance(self._connections_repository, ConnectionRepository):
+            self._connections_repository.delete_many(channel_id, connection_ids)
+            return
+        for connection_id in connection_ids:
+            self._connections_repository.delete(channel_id, connection_id)
 
     def _build(self, value: Any) -> AbstractChannel:
         channel = self.create(self._channel_data(value))
@@ -585,7 +593,7 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
 
     @staticmethod
     def _channel_data(value: Any) -> dict[str, Any]:
-        try:
-            return dict(value["channel"])
-        except (TypeError, KeyError, ValueError) as error:
-            raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?") from error
+        data = value.get("channel") if isinstance(value, dict) else None
+        if not isinstance(data, dict):
+            raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?")
+        return data

@@ -47,6 +47,7 @@ CASES = {
     "one space is the same as none": (b"data:test\n\ndata: test\n\n", [M("test")] * 2),
     "types": (b"event: add\ndata: 1\n\nevent: remove\ndata: 2\n\n", [Event("add", "1", ""), Event("remove", "2", "")]),
     "an empty type is message": (b"event: e\nevent:\ndata: 1\n\n", [M("1")]),
+    "a type of one space is empty": (b"event: \ndata: 1\n\n", [M("1")]),
     "a type without data is forgotten": (b"event: e\n\ndata: 1\n\n", [M("1")]),
     "the last type counts": (b"event: a\nevent: b\ndata: 1\n\n", [Event("b", "1", "")]),
     "an id stays": (b"id: 1\ndata: a\n\ndata: b\n\n", [M("a", "1"), M("b", "1")]),
@@ -150,7 +151,13 @@ def test_retry(value, retry_ms):
 
 @pytest.mark.parametrize(
     "stream",
-    [b"data: " + b"x" * 95, b"x" * 101 + b"\n", b":" * 101, b"data: " + b"x" * 60 + b"\ndata: " + b"y" * 60 + b"\n"],
+    [
+        b"data: " + b"x" * 95,
+        b"x" * 101 + b"\n",
+        b":" * 101,
+        b"data: " + b"\xff" * 50 + b"\n\n",
+        b"data: " + b"x" * 60 + b"\ndata: " + b"y" * 60 + b"\n",
+    ],
 )
 def test_a_large_event_is_refused_however_it_arrives(stream):
     """What exceeds the limit is refused at the same place, whole or byte by byte, and the events before it are told."""

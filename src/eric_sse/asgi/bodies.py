@@ -10,12 +10,17 @@ from starlette.exceptions import HTTPException
 from eric_sse._util import id_problem
 from eric_sse.exception import InvalidMessageFormat
 from eric_sse.log import Retention
+from eric_sse.message import MAX_OFFSET
 from eric_sse.service import Outgoing
 
 NDJSON = "application/x-ndjson"
 
 
+MAX_MESSAGES = 10_000
+"""How many messages one request may carry: they are stored by one commit, for which all others wait."""
+
 _DEFAULT = Retention()
+_CENTURY_S = 100 * 365.25 * 86_400
 
 
 class _Body(BaseModel):
@@ -25,8 +30,8 @@ class _Body(BaseModel):
 class RetentionBody(_Body):
     """How long a channel keeps messages: at least these; null for no bound."""
 
-    max_messages: Annotated[StrictInt, Field(gt=0)] | None = _DEFAULT.max_messages
-    max_age_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = _DEFAULT.max_age_s
+    max_messages: Annotated[StrictInt, Field(gt=0, le=MAX_OFFSET)] | None = _DEFAULT.max_messages
+    max_age_s: Annotated[float, Field(gt=0, le=_CENTURY_S, strict=True)] | None = _DEFAULT.max_age_s
 
 
 class ChannelBody(_Body):
@@ -124,19 +129,30 @@ async def read_messages(request: Request) -> list[Outgoing]:
     """The messages that a request carries: one, a JSON array of them, or NDJSON.
 
     Raises:
-        HTTPException: 400 where it is not JSON, 422 where it is not messages.
+        HTTPException: 400 where it is not JSON, 413 where it is too many messages, 415 where it says that it is
+            something else, 422 where it is not messages.
         InvalidMessageFormat: A message's id cannot be one.
     """
     body = await request.body()
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == NDJSON:
         lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+        _check_count(len(lines))
         messages = [_decode(line, f"line {number}: ") for number, line in lines]
-    else:
+    elif content_type == "application/json" or content_type.endswith("+json"):
         messages = _decode(body)
+        _check_count(len(messages))
+    else:
+        # Nothing is guessed: what a page of another origin may send without asking (forms, plain text) ends here.
+        raise HTTPException(415, f"content-type is {content_type or 'missing'!r}; send application/json or {NDJSON}")
+    return [message.outgoing() for message in messages]
+
+
+def _check_count(messages: int) -> None:
     if not messages:
         raise HTTPException(422, "there is no message in the body; send at least one")
-    return [message.outgoing() for message in messages]
+    if messages > MAX_MESSAGES:
+        raise HTTPException(413, f"a request carries at most {MAX_MESSAGES} messages, not {messages}; send several")
 
 
 def _decode(text: bytes, where: str = "") -> Any:

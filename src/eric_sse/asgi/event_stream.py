@@ -1,15 +1,20 @@
 """The event-stream response: sends chunks as they come, and notices when the peer is gone. Runs on any ASGI server."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from eric_sse._util import get_logger
 from eric_sse.codec import encode_json
+from eric_sse.entities import MESSAGE_TYPE_ERROR
+from eric_sse.exception import EricError, InvalidMessageFormat
 from eric_sse.wire.sse import encode_comment, encode_event
+
+logger = get_logger()
 
 HEADERS = {
     # Every proxy, cache and browser on the way is to pass each byte on at once, and to keep none.
@@ -40,50 +45,72 @@ class ChunkSource(Protocol):
 class FieldsStream:
     """The events of an async iterator of fields, such as ``SSEChannel.message_stream(listener)``.
 
-    Each item is a mapping of ``event``, ``data`` (any JSON value), and perhaps ``id`` and ``retry``. The iterator
-    is closed with the stream.
+    Each item is a mapping of ``event``, ``data`` (any JSON value), and perhaps ``id`` and ``retry``. One that cannot
+    be sent is replaced by an event of type ``error``. The iterator is closed with the stream.
 
     Args:
         events: Where they come from.
         heartbeat_s: How long the stream may be silent before a comment is sent, in seconds.
+        send_timeout_s: How long the peer may take nothing of what is sent to it, in seconds.
     """
 
-    def __init__(self, events: AsyncIterator[Mapping[str, Any]], heartbeat_s: float = 15.0) -> None:
+    def __init__(
+        self, events: AsyncIterator[Mapping[str, Any]], heartbeat_s: float = 15.0, send_timeout_s: float = 60.0
+    ) -> None:
         self.aborted: Callable[[], object] = bool
         self._events = events
         self._heartbeat_s = heartbeat_s
+        self._send_timeout_s = send_timeout_s
         self._next: asyncio.Task[Mapping[str, Any]] | None = None
-        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stalled: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def next_chunk(self) -> bytes | None:
         """The next event, or a heartbeat; None when the iterator has ended or the stream is closed."""
+        self._stop_timing()
+        if self._closed:
+            return None
         if self._next is None:
             self._next = asyncio.create_task(_anext(self._events))
-        waited_for: set[asyncio.Future[Any]] = {self._next, self._closed}
-        await asyncio.wait(waited_for, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-        if self._closed.done():
+        await asyncio.wait([self._next], timeout=self._heartbeat_s)
+        if self._closed:
             return None
-        if not self._next.done():
-            return encode_comment()
-        task, self._next = self._next, None
-        try:
-            return encode_fields(task.result())
-        except StopAsyncIteration:
-            return None
+        chunk = self._take() if self._next.done() else encode_comment()
+        self._stalled = asyncio.get_running_loop().call_later(self._send_timeout_s, self._give_up)
+        return chunk
 
     def close(self) -> None:
         """End the stream."""
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed = True
+        if self._next is not None:
+            self._next.cancel()
 
     def release(self) -> None:
         """Let go of the iterator."""
+        self._stop_timing()
         self.close()
-        if self._next is not None:
-            self._next.cancel()
         closing = asyncio.ensure_future(_aclose(self._events, self._next))
         _closing.add(closing)
         closing.add_done_callback(_closing.discard)
+
+    def _take(self) -> bytes | None:
+        task, self._next = self._next, None
+        try:
+            return _encode(task.result()) if task is not None else None
+        except StopAsyncIteration:
+            return None
+        except EricError as error:  # a durable channel was deleted, or its store is damaged
+            logger.warning("an event stream ends: %s", error)
+            return None
+
+    def _give_up(self) -> None:
+        logger.info("an event stream's peer takes nothing for %g s: closed", self._send_timeout_s)
+        self.close()
+        self.aborted()
+
+    def _stop_timing(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
 
 
 # The event loop keeps weak references to tasks only.
@@ -96,10 +123,18 @@ async def _anext(events: AsyncIterator[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 async def _aclose(events: AsyncIterator[Any], pending: "asyncio.Task[Any] | None") -> None:
     if pending is not None:
-        await asyncio.wait([pending])
+        await asyncio.gather(pending, return_exceptions=True)
     aclose = getattr(events, "aclose", None)
     if aclose is not None:
         await aclose()
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return encode_fields(fields)
+    except (InvalidMessageFormat, ValueError):
+        logger.exception("an event cannot be sent: %r", fields)
+        return encode_event("null", event=MESSAGE_TYPE_ERROR)
 
 
 def encode_fields(fields: Mapping[str, Any]) -> bytes:
@@ -121,8 +156,8 @@ class EventStreamResponse(Response):
     """Answers with an event stream.
 
     Args:
-        source: An `EventStream` of a service, or an async iterator of fields, such as
-            ``channel.message_stream(listener)``.
+        source: An `EventStream` of a service; or an async iterator of fields, such as
+            ``channel.message_stream(listener)``; or a `FieldsStream`, for other times than its defaults.
         headers: More headers.
 
     Example:
@@ -161,8 +196,8 @@ class EventStreamResponse(Response):
 
         def abort() -> None:
             nonlocal aborting
-            aborting = True
-            if task is not None:
+            if task is not None and not aborting:
+                aborting = True
                 task.cancel()
 
         self.source.aborted = abort
@@ -174,15 +209,19 @@ class EventStreamResponse(Response):
         except OSError:
             pass  # the peer is gone (ASGI: send() may raise OSError then)
         except asyncio.CancelledError:
-            # Given up: the response stays incomplete, and the server closes the connection.
-            if not aborting:
+            # Given up: the response stays incomplete, and the server closes the connection. Unless somebody else
+            # cancels too.
+            if not aborting or task is None or task.uncancel():
                 raise
         finally:
+            self.source.aborted = bool
             watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
 
     async def _close_when_gone(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.source.close()
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except HTTPException:
+            pass  # a body where none belongs, and too large
+        finally:
+            self.source.close()

@@ -1,6 +1,7 @@
 """Errors as ``application/problem+json`` (RFC 9457): what was wrong, and what to do."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,6 +31,25 @@ logger = get_logger()
 
 RETRY_AFTER_S = 1
 
+MEDIA_TYPE = "application/problem+json"
+
+_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what was wrong, and what to do"},
+    },
+}
+
+OPENAPI: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request cannot be carried out.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+    "5XX": {"description": "The server or its store failed.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+}
+"""How every operation documents its errors."""
+
 # The first that fits an error.
 _STATUS: tuple[tuple[type[EricError], HTTPStatus], ...] = (
     (ChannelNotFound, HTTPStatus.NOT_FOUND),
@@ -56,11 +76,13 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     headers = dict(headers or {})
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.setdefault("retry-after", str(RETRY_AFTER_S))
+    # The detail may quote what was sent, also what UTF-8 cannot carry.
+    detail = detail.encode("utf-8", "backslashreplace").decode()
     return JSONResponse(
         {"type": "about:blank", "title": phrase, "status": int(status), "detail": detail},
         status_code=status,
         headers=headers,
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 

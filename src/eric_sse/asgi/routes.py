@@ -178,11 +178,13 @@ def health_routes(service: Service) -> APIRouter:
     """The routes that say whether the server lives, and whether the engine answers."""
     router = APIRouter(tags=["health"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     async def alive() -> dict[str, str]:
         """The process is alive."""
         return {"status": "ok"}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
     async def ready() -> Any:
         """The engine answers. 503 where it does not."""

@@ -28,7 +28,7 @@ DRAIN_S = 0.6
 EXIT_WITHIN_S = 1.8
 """After how long, in seconds, a stopping process exits even if the store hangs. What was acknowledged is stored."""
 
-_WRITE_BUFFER_BYTES = 32 * 1024
+_WRITE_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 2048
 
 
@@ -46,11 +46,28 @@ class DrainingServer(uvicorn.Server):
     Args:
         config: uvicorn's.
         service: Whose streams to drain.
+        on_started: Called when it accepts connections.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections.
+
+        Raises:
+            ConfigurationError: The application did not start.
+        """
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # how uvicorn says so
+            raise ConfigurationError("the application did not start; the log says why") from error
+        if self._on_started is not None:
+            self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connections, end the streams, and let the rest finish."""
@@ -82,6 +99,31 @@ def _exit_now() -> None:
     os._exit(0)
 
 
+def create_server(
+    app: ASGIApp, service: Service, *, access_log: bool = False, on_started: Callable[[], None] | None = None
+) -> DrainingServer:
+    """A server to run: ``run(sockets)`` blocks until a signal, or ``should_exit = True`` in any thread, ends it.
+
+    Args:
+        app: What to serve; its lifespan closes the service.
+        service: Whose streams to drain.
+        access_log: Whether each request is logged.
+        on_started: Called when it accepts connections.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+        backlog=_BACKLOG,
+    )
+    return DrainingServer(config, service, on_started)
+
+
 def serve(
     app: ASGIApp,
     service: Service,
@@ -98,28 +140,11 @@ def serve(
         sockets: Where to listen; closed in the end.
         access_log: Whether each request is logged.
         on_started: Called when it accepts connections.
+
+    Raises:
+        ConfigurationError: The application did not start.
     """
-    config = uvicorn.Config(
-        app,
-        http=_Protocol,
-        ws="none",
-        log_config=None,
-        access_log=access_log,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-        backlog=_BACKLOG,
-    )
-    server = DrainingServer(config, service)
-    if on_started is not None:
-        server_startup = server.startup
-
-        async def startup(sockets: list[socket.socket] | None = None) -> None:
-            await server_startup(sockets)
-            on_started()
-
-        server.startup = startup  # type: ignore[method-assign]
-    server.run(sockets)
+    create_server(app, service, access_log=access_log, on_started=on_started).run(sockets)
 
 
 def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
@@ -144,6 +169,7 @@ def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
             # Accepted sockets inherit it: it finds peers that vanished without a word.
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
         bound.bind(address)
+        bound.listen(_BACKLOG)  # where another process bound it at the same moment, only this tells
     except (OSError, OverflowError) as error:
         bound.close()
         reason = getattr(error, "strerror", None) or str(error)
@@ -164,6 +190,7 @@ def bind_unix(path: Path) -> socket.socket:
         if path.exists():
             _remove_stale(path)
         bound.bind(str(path))
+        bound.listen(_BACKLOG)  # or another server that starts now would take it for a dead one's
     except OSError as error:
         bound.close()
         raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from error

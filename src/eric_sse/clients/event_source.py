@@ -129,11 +129,11 @@ class EventSource(Source["httpx2.Client"], Iterator[Event]):
             self._client = self._httpx.Client()
         response = self._client.send(self._request(self._client), stream=True, follow_redirects=True)
         self._response = response
-        self._chunks = response.iter_bytes()
+        self._chunks = chunks = response.iter_bytes()
         body = b""
         if response.status_code >= FIRST_ERROR:
             with contextlib.suppress(self._httpx.RequestError):
-                while len(body) < MAX_ERROR_BYTES and (chunk := next(self._chunks, b"")):
+                while len(body) < MAX_ERROR_BYTES and (chunk := next(chunks, b"")):
                     body += chunk
         self._session.responded(response.status_code, response.headers, body)
 
@@ -229,11 +229,11 @@ class AsyncEventSource(Source["httpx2.AsyncClient"], AsyncIterator[Event]):
             self._client = self._httpx.AsyncClient()
         response = await self._client.send(self._request(self._client), stream=True, follow_redirects=True)
         self._response = response
-        self._chunks = response.aiter_bytes()
+        self._chunks = chunks = response.aiter_bytes()
         body = b""
         if response.status_code >= FIRST_ERROR:
             with contextlib.suppress(self._httpx.RequestError):
-                while len(body) < MAX_ERROR_BYTES and (chunk := await anext(self._chunks, b"")):
+                while len(body) < MAX_ERROR_BYTES and (chunk := await anext(chunks, b"")):
                     body += chunk
         self._session.responded(response.status_code, response.headers, body)
 

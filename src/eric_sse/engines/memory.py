@@ -21,6 +21,7 @@ from eric_sse.exception import (
     EpochMismatch,
     EricError,
     ItemNotFound,
+    RepositoryError,
 )
 from eric_sse.log import (
     Append,
@@ -117,6 +118,14 @@ def _put(table: dict[Any, Any], key: Any, value: Any) -> None:
         table[key] = value
 
 
+def _utf8(key: str) -> str:
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise RepositoryError(f"key {key!r} holds a lone surrogate, which UTF-8 cannot carry") from error
+    return key
+
+
 class MemoryStorage(BatchKvStorage, TransactionalKvStorage):
     """JSON values in memory."""
 
@@ -149,7 +158,7 @@ class MemoryStorage(BatchKvStorage, TransactionalKvStorage):
         return {key: decode_json(value) for key, value in found.items()}
 
     def upsert_many(self, items: Mapping[str, Any]) -> None:
-        encoded = {key: encode_value(key, value) for key, value in items.items()}
+        encoded = {_utf8(key): encode_value(key, value) for key, value in items.items()}
         with self._memory.lock:
             for key, value in encoded.items():
                 self._memory.set(self._memory.values, key, value)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from eric_sse.codec import decode_message, encode_message, message_key
 from eric_sse.connection import Connection, LogConnectionsFactory
-from eric_sse.exception import ListenerNotFound, NoMessagesException
+from eric_sse.exception import ChannelNotFound, ListenerNotFound, NoMessagesException
 from eric_sse.listener import MessageQueueListener
 from eric_sse.log.acks import AckBuffer
 from eric_sse.log.ports import CursorKey, Cursors, Head, MessageLog, NewEntry, Notifier
@@ -194,7 +194,7 @@ class _LogReader(QueueReader):
             return cursor
         head = self._queues.log.heads([self._key.channel_id]).get(self._key.channel_id)
         if head is None:
-            raise ListenerNotFound(*self._key)
+            raise ChannelNotFound(self._key.channel_id)
         return Position(head.epoch, head.last)
 
 

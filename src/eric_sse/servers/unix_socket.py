@@ -16,7 +16,7 @@ _ANSWER_S = 1.0
 
 
 def listen(path: Path) -> socket.socket:
-    """A socket bound to ``path``; you close it. The file that a dead server left there is replaced.
+    """A socket that accepts connections at ``path``; you close it. The file that a dead server left there is replaced.
 
     Raises:
         ConfigurationError: A server answers there, it is another kind of file, or a socket cannot be made there.
@@ -25,6 +25,7 @@ def listen(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listening.bind(str(path))
+        listening.listen()
     except OSError as error:
         listening.close()
         raise ConfigurationError(f"cannot make a socket at {str(path)!r}: {error}; choose another path") from error

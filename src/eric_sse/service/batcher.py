@@ -6,10 +6,12 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 from eric_sse._util import get_logger
-from eric_sse.exception import EricError, Overloaded
+from eric_sse.exception import EricError, Overloaded, StoreUnavailable
 from eric_sse.log import Append, Appended, MessageLog, Notifier
 
 logger = get_logger()
+
+_CLOSED = "the service is closed; nothing was stored"
 
 
 class _Waiting(NamedTuple):
@@ -41,15 +43,21 @@ class Batcher:
         self._waiting: deque[_Waiting] = deque()
         self._messages = 0
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def publish(self, append: Append) -> Appended:
         """Store a caller's entries, all or none; returns when they are durable.
 
+        A caller that is cancelled meanwhile has given the answer up, not the entries: they may be stored.
+
         Raises:
             Overloaded: Too much is waiting; nothing was stored.
+            StoreUnavailable: The batcher is closed; nothing was stored.
             ChannelNotFound: There is no such log.
             RepositoryError: The store failed.
         """
+        if self._closed:
+            raise StoreUnavailable(_CLOSED)
         if self._messages and self._messages + len(append.entries) > self._max_waiting:
             raise Overloaded(
                 f"{self._messages} messages wait to be stored, and at most {self._max_waiting} may; try again later"
@@ -61,10 +69,13 @@ class Batcher:
             self._task = asyncio.create_task(self._run(), name="eric_sse group commit")
         return await waiting.stored
 
-    async def drain(self) -> None:
-        """Wait until everything that was taken is stored or refused."""
+    async def close(self, timeout_s: float) -> None:
+        """Store what was taken; after ``timeout_s`` seconds refuse what still waits. Takes nothing more."""
+        self._closed = True
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=timeout_s)
+        while self._waiting:
+            _answer(self._waiting.popleft(), StoreUnavailable(_CLOSED))
 
     async def _run(self) -> None:
         try:
@@ -92,16 +103,20 @@ class Batcher:
             if not isinstance(error, EricError):
                 logger.exception("storing %d publishes failed", len(batch))
             outcomes = [error] * len(batch)
+        self._messages -= sum(len(append.entries) for append in appends)
         for waiting, outcome in zip(batch, outcomes, strict=True):
-            self._messages -= len(waiting.append.entries)
-            if waiting.stored.done():
-                continue  # its caller was cancelled
-            if isinstance(outcome, Exception):
-                waiting.stored.set_exception(outcome)
-            else:
-                waiting.stored.set_result(outcome)
+            _answer(waiting, outcome)
 
     def _store(self, appends: list[Append]) -> list[Appended | Exception]:
         outcomes = self._log.append_group(appends)
         self._notifier.wake({append.channel_id for append in appends})
         return list(outcomes)
+
+
+def _answer(waiting: _Waiting, outcome: Appended | Exception) -> None:
+    if waiting.stored.done():
+        return  # its caller was cancelled
+    if isinstance(outcome, Exception):
+        waiting.stored.set_exception(outcome)
+    else:
+        waiting.stored.set_result(outcome)

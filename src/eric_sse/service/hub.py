@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 
 from eric_sse._util import get_logger
 from eric_sse.log import CursorKey, Head
@@ -19,46 +20,57 @@ class Hub:
         read: Reads a log.
         heartbeat_s: How long a stream may be silent, in seconds.
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
+
+    Attributes:
+        draining: Whether streams are being ended for good.
     """
 
     def __init__(self, read: ReadLog, heartbeat_s: float, send_timeout_s: float) -> None:
         self._read = read
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
-        self._streams: set[EventStream] = set()
+        self._streams: dict[str, set[EventStream]] = {}
         self._tails: dict[str, ChannelTail] = {}
         self.draining = False
-        self._emptied: asyncio.Event | None = None
+        self._emptied = asyncio.Event()
 
-    def tail(self, channel_id: str, head: Head) -> ChannelTail:
-        """The tail of a channel whose log stands, or stood a moment ago, at ``head``."""
+    def tail(self, channel_id: str, head: Head) -> ChannelTail | None:
+        """The tail of a channel whose log stands, or stood a moment ago, at ``head``.
+
+        None where what is followed is another log than that of ``head``: one of the two is gone. Ask the store again.
+        """
         tail = self._tails.get(channel_id)
-        if tail is None or tail.ended or tail.epoch != head.epoch:
-            if tail is not None:
-                tail.end()
+        if tail is None or tail.ended:
             tail = self._tails[channel_id] = ChannelTail(channel_id, head, self._read)
             # A wake-up may have come between the reading of the head and now.
             tail.mark_dirty()
+        elif tail.epoch != head.epoch:
+            tail.mark_dirty()
+            return None
         return tail
 
     def add(self, stream: EventStream) -> None:
         """Take in an open stream."""
-        self._streams.add(stream)
+        self._streams.setdefault(stream.channel_id, set()).add(stream)
         if self.draining:
             stream.close_for_restart()
 
     def remove(self, stream: EventStream) -> None:
         """Forget a stream; its channel's tail too, where it was the last."""
-        self._streams.discard(stream)
-        if not self._streams and self._emptied is not None:
+        streams = self._streams.get(stream.channel_id, set())
+        streams.discard(stream)
+        if not streams:
+            self._streams.pop(stream.channel_id, None)
+        if not self._streams:
             self._emptied.set()
         tail = self._tails.get(stream.channel_id)
         if tail is not None and not tail.subscribers:
             del self._tails[stream.channel_id]
+            tail.stop()
 
-    def count(self, channel_id: str | None = None) -> int:
-        """How many streams are open, of one channel or of all."""
-        return sum(1 for stream in self._streams if channel_id in {None, stream.channel_id})
+    def count(self, channel_id: str) -> int:
+        """How many streams of a channel are open. May be called from any thread."""
+        return len(self._streams.get(channel_id, ()))
 
     def wake(self, channel_id: str | None) -> None:
         """A channel, or with None any of them, may have something new."""
@@ -67,22 +79,16 @@ class Hub:
             if tail is not None:
                 tail.mark_dirty()
 
-    def end_channel(self, channel_id: str) -> None:
-        """The channel is gone."""
-        tail = self._tails.pop(channel_id, None)
-        if tail is not None:
-            tail.end()
-
     def end_listener(self, channel_id: str, listener_id: str) -> None:
         """The listener is gone."""
-        for stream in list(self._streams):
-            if (stream.channel_id, stream.listener_id) == (channel_id, listener_id):
+        for stream in list(self._streams.get(channel_id, ())):
+            if stream.listener_id == listener_id:
                 stream.close_removed("listener")
 
     def sweep(self) -> None:
         """Heartbeats for the silent, an end for those whose peer takes nothing. To be called every second or so."""
         now = time.monotonic()
-        for stream in list(self._streams):
+        for stream in list(self._all()):
             silent = now - stream.last_activity
             if stream.is_writing:
                 if silent > self._send_timeout_s:
@@ -91,27 +97,33 @@ class Hub:
             elif silent >= self._heartbeat_s:
                 stream.heartbeat()
 
-    def channels(self) -> list[str]:
-        """The channels that are followed."""
-        return list(self._tails)
+    def tails(self) -> dict[str, ChannelTail]:
+        """What is followed now, by channel."""
+        return dict(self._tails)
 
-    def listeners(self) -> set[CursorKey]:
-        """The named listeners that have an open stream."""
-        return {CursorKey(s.channel_id, s.listener_id) for s in self._streams if s.listener_id is not None}
-
-    def check_heads(self, heads: dict[str, Head]) -> None:
-        """Compare with where the logs stand: what a lost wake-up would have told."""
-        for channel_id, tail in list(self._tails.items()):
-            tail.check(heads.get(channel_id))
+    def named_streams(self) -> dict[CursorKey, list[EventStream]]:
+        """The streams of named listeners that are open now."""
+        found: dict[CursorKey, list[EventStream]] = {}
+        for stream in self._all():
+            if stream.listener_id is not None:
+                found.setdefault(CursorKey(stream.channel_id, stream.listener_id), []).append(stream)
+        return found
 
     async def drain(self, timeout_s: float) -> None:
-        """End all streams, politely at first; returns when they are gone or after ``timeout_s`` seconds."""
+        """End all streams, politely at first; returns when they are gone or after ``timeout_s`` seconds.
+
+        Streams that are opened from now on end at once.
+        """
         self.draining = True
-        for stream in list(self._streams):
+        for stream in list(self._all()):
             stream.close_for_restart()
         if self._streams:
-            self._emptied = asyncio.Event()
+            self._emptied.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), timeout_s)
-        for stream in list(self._streams):
+        for stream in list(self._all()):
             stream.abort()
+
+    def _all(self) -> Iterator[EventStream]:
+        for streams in self._streams.values():
+            yield from streams

@@ -174,7 +174,8 @@ class EventStream:
         return self._start is None or self._position >= self._start.tail.window.through
 
     def _acknowledge(self) -> None:
-        if self._start is not None and self._position > self._acknowledged:
+        # Closed without a word, the peer is gone: a server takes what is sent then, and throws it away.
+        if self._start is not None and self._position > self._acknowledged and self._last_words != b"":
             self._acknowledged = self._position
             self.delivered(Position(self._start.tail.epoch, self._position))
 

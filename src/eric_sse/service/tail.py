@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from eric_sse._util import get_logger
-from eric_sse.codec import decode_stored, encode_json
+from eric_sse.codec import decode_json, decode_stored, encode_json
 from eric_sse.exception import ChannelNotFound, EricError, RepositoryError
 from eric_sse.log import MESSAGE_TYPE_GAP, Entry, Gap, Head, Page, View
 from eric_sse.message import Position
@@ -21,7 +21,7 @@ WINDOW_FRAMES = 4096
 WINDOW_BYTES = 1024 * 1024
 """How many bytes of them it keeps at most."""
 
-CHUNK_BYTES = 32 * 1024
+CHUNK_BYTES = 16 * 1024
 """How many bytes a stream hands to its connection at once, about. A peer that reads nothing costs a little more."""
 
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -41,14 +41,24 @@ def encode_frame(epoch: str, entry: Entry) -> Frame:
     """The event that a stream carries for a stored message; a gap in the place of one that cannot be read."""
     try:
         stored = decode_stored(entry.data)
-    except RepositoryError:
+        data = encode_json_event(
+            _one_line(bytes(stored.payload)),
+            event=_type_field(stored.type),
+            event_id=b"%b-%d" % (epoch.encode(), entry.offset),
+        )
+    except (RepositoryError, ValueError):
         logger.exception("message %s-%d cannot be read", epoch, entry.offset)
         gap = Gap("unknown", str(Position(epoch, entry.offset - 1)))
-        return Frame(entry.offset, entry.receiver, encode_gap(gap, Position(epoch, entry.offset)))
-    data = encode_json_event(
-        bytes(stored.payload), event=_type_field(stored.type), event_id=b"%b-%d" % (epoch.encode(), entry.offset)
-    )
+        data = encode_gap(gap, Position(epoch, entry.offset))
     return Frame(entry.offset, entry.receiver, data)
+
+
+def _one_line(payload: bytes) -> bytes:
+    # The codec writes one line always; another program that writes to the store may not, and a line break would let
+    # it forge fields.
+    if b"\n" in payload or b"\r" in payload:
+        return encode_json(decode_json(payload))
+    return payload
 
 
 def encode_gap(gap: Gap, position: Position) -> bytes:
@@ -115,10 +125,6 @@ class Window:
         if surplus:
             self.start = self._frames[surplus - 1].offset
             del self._frames[:surplus]
-
-    def restart(self, start: int) -> None:
-        """Forget everything: what follows ``start`` comes next, and nothing is known of what was before."""
-        self.__init__(start, self._max_frames, self._max_bytes)  # type: ignore[misc]
 
     def after(self, offset: int) -> Segment:
         """What follows ``offset``, which must lie between start and through."""
@@ -198,6 +204,12 @@ class ChannelTail:
         self.ended = True
         self._wake_all()
 
+    def stop(self) -> None:
+        """Follow no longer: nobody listens."""
+        self.ended = True
+        if self._task is not None:
+            self._task.cancel()
+
     async def _follow(self) -> None:
         failures = 0
         try:
@@ -214,11 +226,17 @@ class ChannelTail:
                 except EricError as error:
                     # The store is away: streams stay open, and go on where they were.
                     logger.warning("channel %r: reading its news failed, trying again: %s", self.channel_id, error)
-                    self._dirty = True
-                    await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-                    failures += 1
+                    failures = await self._back_off(failures)
+                except Exception:
+                    logger.exception("channel %r: reading its news failed, trying again", self.channel_id)
+                    failures = await self._back_off(failures)
         finally:
             self._task = None
+
+    async def _back_off(self, failures: int) -> int:
+        self._dirty = True
+        await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+        return failures + 1
 
     def _take(self, page: Page) -> None:
         if page.head.epoch != self.epoch:
@@ -226,7 +244,7 @@ class ChannelTail:
             return
         if page.head.trimmed > self.window.through:
             # It was trimmed before it was read here; each stream finds out, and says so, when it reads the log.
-            self.window.restart(page.through)
+            self.window = Window(page.through)
         elif page.through > self.window.through:
             self.window.extend([encode_frame(self.epoch, entry) for entry in page.entries], page.through)
         else:

@@ -1,63 +1,31 @@
-"""The use cases, once: HTTP and the command line call these. Here the border from async to sync is crossed."""
+"""The use cases, once: HTTP and the command line call these."""
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple, ParamSpec, Self, TypeVar
+from typing import Self
 
-from eric_sse._util import generate_uuid, get_logger, id_problem
-from eric_sse.codec import encode_message
+from eric_sse._util import generate_uuid, get_logger
 from eric_sse.engine import Engine
-from eric_sse.exception import (
-    ChannelExists,
-    ChannelNotFound,
-    EricError,
-    InvalidListenerException,
-    InvalidPosition,
-    ItemNotFound,
-    ListenerExists,
-    ListenerNotFound,
-)
+from eric_sse.exception import EricError
 from eric_sse.listener import MessageQueueListener
-from eric_sse.log import (
-    ACK_AUTO,
-    Append,
-    CursorKey,
-    Gap,
-    Head,
-    LogQueue,
-    NewEntry,
-    Page,
-    Retention,
-    View,
-    connection_id,
-    resume,
-)
-from eric_sse.message import Message, MessageContract, Payload, Position, UniqueMessage
-from eric_sse.repository import transaction
+from eric_sse.log import ACK_AUTO, Append, CursorKey, Page, Retention, View
 from eric_sse.service.batcher import Batcher
+from eric_sse.service.channels import ChannelDetails, ChannelInfo, Channels
 from eric_sse.service.hub import Hub
-from eric_sse.service.stream import EventStream, Start
+from eric_sse.service.listeners import ListenerInfo, Listeners
+from eric_sse.service.messages import Outgoing, new_entry
+from eric_sse.service.opening import Opener, Request
+from eric_sse.service.stream import EventStream
+from eric_sse.service.threads import StoreThreads
+from eric_sse.service.upkeep import Upkeep
 
 logger = get_logger()
 
-LAG_CAP = 1_000
-"""How far lag is counted."""
-
-_SWEEP_S = 1.0
-_TRIM_EVERY_S = 5.0
-_POLL_EVERY_S = 1.0
-_POLL_HEALTHY_EVERY_S = 10.0
-_TRIM_AT_ONCE = 10_000
-_START_TIMEOUT_S = 2.0
-_START_AGAIN_S = 0.5
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+_STORE_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,76 +45,11 @@ class ServiceOptions:
     max_waiting: int = 20_000
 
 
-class Outgoing(NamedTuple):
-    """A message to publish.
-
-    Attributes:
-        payload: What JSON can hold.
-        type: What kind of message it is.
-        to: The id of the listener that it is for; None: everybody.
-        id: Makes repeating it harmless.
-    """
-
-    payload: Payload
-    type: str = "message"
-    to: str | None = None
-    id: str | None = None
-
-
-class ChannelInfo(NamedTuple):
-    """A channel as it stands.
-
-    Attributes:
-        id: Its id.
-        retry_ms: How long its clients are told to wait before they come back, in milliseconds.
-        retention: How long it keeps messages.
-        epoch: The mark of its log.
-        last_id: The id of the last message; what a client that has seen everything has seen.
-        streams: How many streams are open in this process.
-    """
-
-    id: str
-    retry_ms: int
-    retention: Retention
-    epoch: str
-    last_id: str
-    streams: int
-
-
-class ChannelDetails(NamedTuple):
-    """A channel as it stands, and what takes a closer look.
-
-    Attributes:
-        channel: The channel.
-        oldest_id: The id of the oldest message kept; None where none is.
-        listeners: How many named listeners it has.
-    """
-
-    channel: ChannelInfo
-    oldest_id: str | None
-    listeners: int
-
-
-class ListenerInfo(NamedTuple):
-    """A named listener as it stands.
-
-    Attributes:
-        id: Its id.
-        ack: ``auto`` or ``explicit``.
-        cursor: The id through which it has acknowledged.
-        lag: How many messages wait for it, counted up to `LAG_CAP`.
-    """
-
-    id: str
-    ack: str
-    cursor: str
-    lag: int
-
-
 class Service:
     """Durable channels on an engine, for one event loop. Use it as an async context manager, or close it.
 
-    It starts to work when it is first used. The engine stays yours to close, after the service.
+    It starts to work when it is first used. The engine stays yours to close, after the service. While the store does
+    not answer, or after the service was closed, every use case raises `StoreUnavailable`.
 
     Args:
         engine: Where channels are kept.
@@ -156,13 +59,16 @@ class Service:
     def __init__(self, engine: Engine, options: ServiceOptions | None = None) -> None:
         self._engine = engine
         self._options = options or ServiceOptions()
-        self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="eric_sse-read")
+        self._threads = StoreThreads(_STORE_THREADS)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="eric_sse-write")
         self._batcher = Batcher(engine.log, engine.notifier, self._writer, self._options.max_waiting)
         self._hub = Hub(self._read, self._options.heartbeat_s, self._options.send_timeout_s)
-        self._upkeep: asyncio.Task[None] | None = None
-        self._stop_listening: Callable[[], object] = bool
-        self._starting: set[asyncio.Task[None]] = set()
+        self._channels = Channels(engine, self._hub.count)
+        self._listeners = Listeners(engine)
+        self._opener = Opener(engine, self._hub, self._threads, self._read, self._options.retry_ms)
+        self._upkeep = Upkeep(engine, self._hub, self._threads)
+        self._stop_listening: Callable[[], None] | None = None
+        self._closed = False
 
     # Channels
 
@@ -175,32 +81,21 @@ class Service:
             InvalidChannelException: The id cannot be one.
             ChannelExists: It is there already.
         """
-        if channel_id is None:
-            channel_id = generate_uuid()
-        return await self._run(self._create_channel, channel_id, retry_ms, retention or Retention())
-
-    def _create_channel(self, channel_id: str, retry_ms: int | None, retention: Retention) -> ChannelInfo:
-        channels, log = self._engine.channels, self._engine.log
-        retry_ms = self._options.retry_ms if retry_ms is None else retry_ms
-        channel = channels.create({"channel_id": channel_id, "retry_timeout_milliseconds": retry_ms})
-        with transaction(self._engine.storage):
-            if not log.create(channel_id, retention) and channels.settings(channel_id) is not None:
-                raise ChannelExists(channel_id)
-            channels.persist(channel)
-        return self._channel_info(channel_id, channel.retry_timeout_milliseconds, self._head(channel_id))
+        self._ensure_started()
+        return await self._threads.run(
+            self._channels.create,
+            generate_uuid() if channel_id is None else channel_id,
+            self._options.retry_ms if retry_ms is None else retry_ms,
+            retention or Retention(),
+        )
 
     async def list_channels(self, after: str = "", limit: int = 100) -> Sequence[ChannelInfo]:
-        """The channels that come after ``after``, in an order of their own that stays the same."""
-        return await self._run(self._list_channels, after, limit)
+        """The first ``limit`` channels that come after ``after``, in an order of their own that stays the same.
 
-    def _list_channels(self, after: str, limit: int) -> Sequence[ChannelInfo]:
-        channels = self._engine.channels.page(after, limit)
-        heads = self._engine.log.heads([channel.id for channel in channels])
-        return [
-            self._channel_info(channel.id, channel.retry_timeout_milliseconds, heads[channel.id])
-            for channel in channels
-            if channel.id in heads
-        ]
+        Fewer than ``limit`` only where there are no more.
+        """
+        self._ensure_started()
+        return await self._threads.read(self._channels.page, after, limit)
 
     async def show_channel(self, channel_id: str) -> ChannelDetails:
         """A channel as it stands.
@@ -208,19 +103,15 @@ class Service:
         Raises:
             ChannelNotFound: There is none.
         """
-        return await self._run(self._show_channel, channel_id)
-
-    def _show_channel(self, channel_id: str) -> ChannelDetails:
-        page = self._engine.log.read(channel_id, 0, View.EVERYTHING, limit=1)
-        oldest = str(Position(page.head.epoch, page.entries[0].offset)) if page.entries else None
-        info = self._channel_info(channel_id, self._retry_ms(channel_id), page.head)
-        return ChannelDetails(info, oldest, len(self._engine.channels.connections.ids(channel_id)))
+        self._ensure_started()
+        return await self._threads.read(self._channels.show, channel_id)
 
     async def delete_channel(self, channel_id: str) -> None:
         """Remove a channel, its log and its listeners; its streams end. Nothing happens where there is none."""
-        await self._run(self._engine.channels.delete, channel_id)
-        self._hub.end_channel(channel_id)
-        self._engine.notifier.wake([channel_id])
+        self._ensure_started()
+        await self._threads.run(self._channels.delete, channel_id)
+        # Its tail finds out by itself that its log is gone. It may be that of a channel made anew meanwhile.
+        self._hub.wake(channel_id)
 
     # Listeners
 
@@ -232,37 +123,24 @@ class Service:
             InvalidListenerException: The id cannot be one.
             ListenerExists: It is there already.
         """
-        return await self._run(self._add_listener, channel_id, MessageQueueListener(listener_id), ack)
-
-    def _add_listener(self, channel_id: str, listener: MessageQueueListener, ack: str) -> ListenerInfo:
-        engine = self._engine
-        connection = engine.log_queues.for_channel(channel_id).create(listener, ack)
-        with transaction(engine.storage):
-            created = engine.cursors.create(channel_id, [listener.id])
-            if not created and engine.channels.connections.contains(channel_id, connection.id):
-                raise ListenerExists(channel_id, listener.id)
-            engine.channels.connections.persist(channel_id, connection)
-        return self._listener_info(CursorKey(channel_id, listener.id), ack)
+        self._ensure_started()
+        return await self._threads.run(self._listeners.add, channel_id, MessageQueueListener(listener_id), ack)
 
     async def list_listeners(self, channel_id: str, after: str = "", limit: int = 100) -> Sequence[ListenerInfo]:
-        """A channel's listeners whose ids come after ``after``, in the order of their ids.
+        """The first ``limit`` of a channel's listeners whose ids come after ``after``, in the order of their ids.
+
+        Fewer than ``limit`` only where there are no more.
 
         Raises:
             ChannelNotFound: There is no such channel.
         """
-        return await self._run(self._list_listeners, channel_id, after, limit)
-
-    def _list_listeners(self, channel_id: str, after: str, limit: int) -> Sequence[ListenerInfo]:
-        self._head(channel_id)
-        connections = self._engine.channels.connections.load_all(channel_id)
-        modes = {c.listener.id: c.queue.acks_by for c in connections if isinstance(c.queue, LogQueue)}
-        page = sorted(listener_id for listener_id in modes if listener_id > after)[:limit]
-        return [self._listener_info(CursorKey(channel_id, id_), modes[id_]) for id_ in page]
+        self._ensure_started()
+        return await self._threads.read(self._listeners.page, channel_id, after, limit)
 
     async def remove_listener(self, channel_id: str, listener_id: str) -> None:
         """Remove a listener; its streams end. Nothing happens where there is none."""
-        repository = self._engine.channels.connections
-        await self._run(repository.delete, channel_id, connection_id(channel_id, listener_id))
+        self._ensure_started()
+        await self._threads.run(self._listeners.remove, channel_id, listener_id)
         self._hub.end_listener(channel_id, listener_id)
 
     async def acknowledge(self, channel_id: str, listener_id: str, last_id: str) -> None:
@@ -273,15 +151,8 @@ class Service:
             ListenerNotFound: The channel has no such listener.
             InvalidPosition: The id was never given by this channel's log.
         """
-        await self._run(self._acknowledge, CursorKey(channel_id, listener_id), last_id)
-
-    def _acknowledge(self, key: CursorKey, last_id: str) -> None:
-        head = self._head(key.channel_id)
-        self._cursor(key)
-        position = Position.parse(last_id)
-        if position is None or position.epoch != head.epoch or position.offset > head.last:
-            raise InvalidPosition(key.channel_id, last_id)
-        self._engine.cursors.advance({key: position})
+        self._ensure_started()
+        await self._threads.run(self._listeners.acknowledge, CursorKey(channel_id, listener_id), last_id)
 
     # Messages
 
@@ -301,19 +172,12 @@ class Service:
             RepositoryError: The store failed.
         """
         self._ensure_started()
-        entries = [_entry(message, idempotency_key, number) for number, message in enumerate(messages)]
-        receivers = {message.to for message in messages if message.to is not None}
+        entries = [new_entry(message, idempotency_key, number) for number, message in enumerate(messages)]
+        receivers = {entry.receiver for entry in entries if entry.receiver is not None}
         if receivers:
-            await self._run(self._check_receivers, channel_id, receivers)
+            await self._threads.read(self._listeners.require_cursors, channel_id, receivers)
         appended = await self._batcher.publish(Append(channel_id, entries))
         return [f"{appended.epoch}-{offset}" for offset in appended.offsets]
-
-    def _check_receivers(self, channel_id: str, receivers: set[str]) -> None:
-        self._head(channel_id)
-        found = self._engine.cursors.get([CursorKey(channel_id, receiver) for receiver in receivers])
-        for receiver in receivers:
-            if CursorKey(channel_id, receiver) not in found:
-                raise ListenerNotFound(channel_id, receiver)
 
     # Streams
 
@@ -338,72 +202,10 @@ class Service:
             ListenerNotFound: The channel has no such listener.
         """
         self._ensure_started()
-        stream = EventStream(channel_id, listener_id, self._read, self._hub.remove, self._options.retry_ms)
-        locate = asyncio.ensure_future(self._run(self._locate, channel_id, listener_id, last_event_id, start_from))
-        self._hub.add(stream)
-        try:
-            located = await asyncio.wait_for(asyncio.shield(locate), _START_TIMEOUT_S)
-        except (ChannelNotFound, ListenerNotFound):
-            stream.release()
-            raise
-        except (EricError, TimeoutError) as error:
-            logger.warning("channel %r: a stream waits for the store: %s", channel_id, error)
-            task = asyncio.create_task(self._start_later(stream, locate, last_event_id, start_from))
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
-            return stream
-        self._begin(stream, located)
-        return stream
+        return await self._opener.open(Request(channel_id, listener_id, last_event_id, start_from))
 
-    async def _start_later(
-        self,
-        stream: EventStream,
-        locate: "asyncio.Future[_Located]",
-        last_event_id: str | None,
-        start_from: str | None,
-    ) -> None:
-        while not stream.has_ended:
-            try:
-                self._begin(stream, await locate)
-                return
-            except (ChannelNotFound, ListenerNotFound) as error:
-                stream.close_removed("channel" if isinstance(error, ChannelNotFound) else "listener")
-                return
-            except EricError:
-                await asyncio.sleep(_START_AGAIN_S)
-            locate = asyncio.ensure_future(
-                self._run(self._locate, stream.channel_id, stream.listener_id, last_event_id, start_from)
-            )
-
-    def _begin(self, stream: EventStream, located: "_Located") -> None:
-        tail = self._hub.tail(stream.channel_id, located.head)
-        if stream.listener_id is not None and located.acks_by == ACK_AUTO:
-            key = CursorKey(stream.channel_id, stream.listener_id)
-            stream.delivered = lambda position: self._engine.acks.note(key, position)
-            if located.acknowledged is not None:
-                stream.delivered(located.acknowledged)
-        stream.started(Start(tail, located.offset, located.gap, located.retry_ms))
-
-    def _locate(
-        self, channel_id: str, listener_id: str | None, last_event_id: str | None, start_from: str | None
-    ) -> "_Located":
-        head = self._head(channel_id)
-        retry_ms = self._retry_ms(channel_id)
-        cursor, acks_by = None, None
-        if listener_id is not None:
-            cursor = self._cursor(CursorKey(channel_id, listener_id))
-            acks_by = self._acks_by(channel_id, listener_id)
-        if last_event_id:
-            offset, gap = resume(head, last_event_id)
-            seen = Position(head.epoch, offset) if gap is None else None
-            return _Located(head, offset, gap, retry_ms, acks_by, seen)
-        if start_from is not None:
-            offset = head.trimmed if start_from == "earliest" else head.last
-            return _Located(head, offset, None, retry_ms, acks_by, None)
-        if cursor is not None:
-            offset, gap = resume(head, str(cursor))
-            return _Located(head, offset, gap, retry_ms, acks_by, None)
-        return _Located(head, head.last, None, retry_ms, None, None)
+    async def _read(self, channel_id: str, after: int, view: View | str, limit: int, max_bytes: int) -> Page:
+        return await self._threads.read(self._engine.log.read, channel_id, after, view, limit, max_bytes)
 
     # Life
 
@@ -413,7 +215,13 @@ class Service:
         Raises:
             RepositoryError: It does not.
         """
-        await self._run(self._engine.log.heads, [])
+        self._ensure_started()
+        await self._threads.read(self._engine.log.heads, [])
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it stops: streams have been told to come back later."""
+        return self._hub.draining
 
     async def drain(self, timeout_s: float = 1.0) -> None:
         """End all streams, and have their clients come back later; returns after ``timeout_s`` at the latest."""
@@ -421,18 +229,21 @@ class Service:
 
     async def close(self, timeout_s: float = 1.0) -> None:
         """End all streams, store what was taken, move the cursors, stop. Each at most ``timeout_s``. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         await self._hub.drain(timeout_s)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._batcher.drain(), timeout_s)
-        self._stop_listening()
-        for task in [self._upkeep, *self._starting]:
-            if task is not None:
-                task.cancel()
+        await self._batcher.close(timeout_s)
+        await self._opener.close()
+        await self._upkeep.stop()
+        if self._stop_listening is not None:
+            self._stop_listening()
         try:
-            await asyncio.wait_for(self._run(self._engine.acks.flush), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._threads.run(self._engine.acks.flush)
         except (EricError, TimeoutError) as error:
             logger.warning("moving the cursors failed; their listeners will receive again what they had: %s", error)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._writer.shutdown(wait=False, cancel_futures=True)
 
     async def __aenter__(self) -> Self:
@@ -445,7 +256,7 @@ class Service:
         await self.close()
 
     def _ensure_started(self) -> None:
-        if self._upkeep is None:
+        if self._stop_listening is None and not self._closed:
             loop = asyncio.get_running_loop()
 
             def wake(channel_id: str | None) -> None:
@@ -453,108 +264,4 @@ class Service:
                     loop.call_soon_threadsafe(self._hub.wake, channel_id)
 
             self._stop_listening = self._engine.notifier.listen(wake)
-            self._upkeep = asyncio.create_task(self._keep_up(), name="eric_sse upkeep")
-
-    async def _keep_up(self) -> None:
-        polled = trimmed = time.monotonic()
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            self._hub.sweep()
-            now = time.monotonic()
-            if now - polled >= (_POLL_HEALTHY_EVERY_S if self._engine.notifier.healthy else _POLL_EVERY_S):
-                polled = now
-                await self._attempt(self._poll)
-            if now - trimmed >= _TRIM_EVERY_S:
-                trimmed = now
-                await self._attempt(self._trim)
-
-    async def _attempt(self, upkeep: Callable[[], object]) -> None:
-        try:
-            result = upkeep()
-            if asyncio.iscoroutine(result):
-                await result
-        except EricError as error:
-            logger.warning("upkeep failed, trying again: %s", error)
-        except Exception:
-            logger.exception("upkeep failed, trying again")
-
-    async def _poll(self) -> None:
-        channels, listeners = self._hub.channels(), self._hub.listeners()
-        if channels:
-            self._hub.check_heads(dict(await self._run(self._engine.log.heads, channels)))
-        if listeners:
-            found = await self._run(self._engine.cursors.get, listeners)
-            for key in listeners - set(found):
-                self._hub.end_listener(*key)
-
-    async def _trim(self) -> None:
-        while await self._run(self._engine.log.trim, _TRIM_AT_ONCE) >= _TRIM_AT_ONCE:
-            pass
-
-    # What runs in threads, and what it needs
-
-    async def _run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        self._ensure_started()
-        return await asyncio.get_running_loop().run_in_executor(self._readers, lambda: call(*args, **kwargs))
-
-    async def _read(self, channel_id: str, after: int, view: View | str, limit: int, max_bytes: int) -> Page:
-        return await self._run(self._engine.log.read, channel_id, after, view, limit, max_bytes)
-
-    def _head(self, channel_id: str) -> Head:
-        head = self._engine.log.heads([channel_id]).get(channel_id)
-        if head is None:
-            raise ChannelNotFound(channel_id)
-        return head
-
-    def _cursor(self, key: CursorKey) -> Position:
-        cursor = self._engine.cursors.get([key]).get(key)
-        if cursor is None:
-            raise ListenerNotFound(*key)
-        return cursor
-
-    def _retry_ms(self, channel_id: str) -> int:
-        channel = self._engine.channels.settings(channel_id)
-        if channel is None:
-            raise ChannelNotFound(channel_id)
-        return channel.retry_timeout_milliseconds
-
-    def _acks_by(self, channel_id: str, listener_id: str) -> str:
-        queues = self._engine.channels.connections.queues_repository
-        try:
-            queue = queues.load(connection_id(channel_id, listener_id))
-        except ItemNotFound:
-            raise ListenerNotFound(channel_id, listener_id) from None
-        return queue.acks_by if isinstance(queue, LogQueue) else ACK_AUTO
-
-    def _channel_info(self, channel_id: str, retry_ms: int, head: Head) -> ChannelInfo:
-        last_id = str(Position(head.epoch, head.last))
-        return ChannelInfo(channel_id, retry_ms, head.retention, head.epoch, last_id, self._hub.count(channel_id))
-
-    def _listener_info(self, key: CursorKey, ack: str) -> ListenerInfo:
-        cursor = self._cursor(key)
-        lag = self._engine.log.count(key.channel_id, cursor.offset, key.listener_id, LAG_CAP)
-        return ListenerInfo(key.listener_id, ack, str(cursor), lag)
-
-
-class _Located(NamedTuple):
-    """Where a stream is to start, as the store told."""
-
-    head: Head
-    offset: int
-    gap: Gap | None
-    retry_ms: int
-    acks_by: str | None
-    acknowledged: Position | None
-
-
-def _entry(message: Outgoing, idempotency_key: str | None, number: int) -> NewEntry:
-    if message.to is not None and (problem := id_problem(message.to)) is not None:
-        raise InvalidListenerException(problem)
-    to_store: MessageContract = Message(message.type, message.payload)
-    key = message.id
-    if message.id is not None:
-        to_store = UniqueMessage(to_store, message_id=message.id)
-    elif idempotency_key is not None:
-        # A request's key cannot be taken for a message's: ids hold no NUL.
-        key = f"{idempotency_key}\0{number}"
-    return NewEntry(encode_message(to_store), message.to, key)
+            self._upkeep.start()

@@ -1,6 +1,5 @@
 """Connections and transactions: one writer behind a lock, readers beside it, and the application's own connection."""
 
-import os
 import sqlite3
 import threading
 import time
@@ -9,9 +8,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from eric_sse.engines.sqlite import schema
-from eric_sse.engines.sqlite.errors import translate_commit
-from eric_sse.engines.sqlite.pool import Pool
-from eric_sse.engines.sqlite.session import JoinedSession, Session
+from eric_sse.engines.sqlite.errors import translate, translate_commit
+from eric_sse.engines.sqlite.joining import JoinedSession, require_same_file, require_transaction
+from eric_sse.engines.sqlite.pool import Pool, leak
+from eric_sse.engines.sqlite.session import Session
 from eric_sse.exception import ConfigurationError, RepositoryError, StoreUnavailable
 
 # A WAL that outgrew it is cut back to it, in bytes.
@@ -88,15 +88,23 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """Read several statements as of one moment. Keep it short: it stops the WAL from being reset."""
-        with self.read() as session:
-            if self._ambient.session is not None:
-                yield session
-                return
+        if self._ambient.session is not None:
+            yield self._ambient.session
+            return
+        with self.committed_snapshot() as session:
+            yield session
+
+    @contextmanager
+    def committed_snapshot(self) -> Iterator[Session]:
+        """The same of what was committed, whatever transaction this thread is in."""
+        with self.read_committed() as session:
             session.run("BEGIN")
             try:
                 yield session
             finally:
-                session.run("COMMIT")
+                # Should it fail, the pool closes the connection.
+                with suppress(RepositoryError):
+                    session.run("COMMIT")
 
     @contextmanager
     def read_committed(self) -> Iterator[Session]:
@@ -161,8 +169,8 @@ class Database:
             return
         self._require_open()
         session = JoinedSession(connection, self.path)
-        self._require_same_file(session)
-        _require_transaction(session)
+        require_same_file(session, self.path)
+        require_transaction(session)
         self._ambient.session = session
         try:
             yield
@@ -171,14 +179,17 @@ class Database:
 
     def connect(self) -> sqlite3.Connection:
         """A new connection, for one thread at a time; the caller closes it."""
-        return sqlite3.connect(
-            self.path,
-            timeout=self.options.busy_timeout_ms / 1000,
-            isolation_level=None,
-            # Each is used by one thread at a time; which one, changes.
-            check_same_thread=False,
-            cached_statements=256,
-        )
+        try:
+            return sqlite3.connect(
+                self.path,
+                timeout=self.options.busy_timeout_ms / 1000,
+                isolation_level=None,
+                # Each is used by one thread at a time; which one, changes.
+                check_same_thread=False,
+                cached_statements=256,
+            )
+        except sqlite3.Error as error:
+            raise translate(error, self.path) from error
 
     def close(self) -> None:
         """Close all connections; those in use when they are given back. Idempotent."""
@@ -202,6 +213,8 @@ class Database:
         idle = self._lock.acquire(blocking=False) and not self.in_transaction and not self._readers.in_use
         if idle:
             self.close()
+        else:
+            leak(self._writer, *self._readers.all())
         self._lock = threading.RLock()
         self._ambient = _Ambient()
         self._readers = Pool(self._connect_reader)
@@ -242,7 +255,7 @@ class Database:
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
-            connection = self._open(self.connect)
+            connection = self.connect()
             try:
                 self._configure(Session(connection, self.path))
             except BaseException:
@@ -252,15 +265,13 @@ class Database:
         return self._writer
 
     def _connect_reader(self) -> sqlite3.Connection:
-        connection = self._open(self.connect)
+        connection = self.connect()
         Session(connection, self.path).run("PRAGMA query_only = 1")
         return connection
 
-    def _open(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        try:
-            return connect()
-        except sqlite3.Error as error:
-            raise self._translate(error) from error
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RepositoryError(f"the engine on {self.path} is closed; open it again")
 
     def _configure(self, session: Session) -> None:
         if session.rows("PRAGMA page_count") == [(0,)]:

@@ -88,18 +88,6 @@ class Session:
             raise translate(error, self._path) from error
 
 
-class JoinedSession(Session):
-    """Statements on a connection of the application's."""
-
-    def _execute(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
-        text_factory = self.connection.text_factory
-        self.connection.text_factory = str
-        try:
-            return super()._execute(sql, parameters)
-        finally:
-            self.connection.text_factory = text_factory
-
-
 def _chunks(items: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
     start = 0
     while start < len(items):

@@ -1,0 +1,123 @@
+"""``eric-sse serve``: the server."""
+
+import contextlib
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from eric_sse.cli.errors import tell
+from eric_sse.engines import open_engine
+
+
+class LogLevel(StrEnum):
+    """What is worth a line in the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def serve(
+    *,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            envvar="ERIC_SSE_STORE",
+            help="Where channels are kept: `sqlite:///events.db` for a file in the working folder, "
+            "`sqlite:////srv/events.db` for an absolute path, `memory://` for nothing that lasts. "
+            "Without it, `sqlite:///eric_sse.db`.",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on. Beyond loopback, anybody may connect.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any that is free.")] = (
+        8000
+    ),
+    uds: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Listen on this unix-domain socket instead of a port.")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged, on standard error.")] = LogLevel.WARNING,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log each request too, at the level info.")] = False,
+) -> None:
+    """Serve channels over HTTP until SIGTERM or Ctrl-C.
+
+    Prints one line on standard output when it accepts connections, such as
+    `eric-sse serving sqlite:///events.db on http://127.0.0.1:8000`, whose last word is the server's URL.
+
+    More settings are environment variables: ERIC_SSE_CORS_ORIGINS, ERIC_SSE_MAX_BODY_BYTES, ERIC_SSE_HEARTBEAT_S,
+    ERIC_SSE_SEND_TIMEOUT_S, ERIC_SSE_RETRY_MS and ERIC_SSE_MAX_WAITING.
+    """
+    # Slow to import, and no other command needs them.
+    from eric_sse.asgi.server import serve as serve_asgi  # noqa: PLC0415
+    from eric_sse.cli.private_server import read_settings  # noqa: PLC0415
+    from eric_sse.config import build  # noqa: PLC0415
+
+    _configure_logging(log_level, access_log=access_log)
+    settings = read_settings(store)
+    with _bound(host, port, uds) as listening, open_engine(settings.store) as engine:
+        _warn_if_public(listening)
+        app, service = build(engine, settings)
+        line = f"eric-sse serving {without_password(settings.store)} on {url_of(listening)}"
+        serve_asgi(
+            app,
+            service,
+            [listening],
+            access_log=access_log,
+            on_started=lambda: print(line, flush=True),  # noqa: T201
+        )
+
+
+def url_of(listening: socket.socket) -> str:
+    """The URL of a server that listens on a socket: ``http://host:port``, or ``unix:/path``."""
+    address = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return f"unix:{Path(address).absolute()}"
+    host = f"[{address[0]}]" if listening.family == socket.AF_INET6 else address[0]
+    return f"http://{host}:{address[1]}"
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int, uds: Path | None) -> Iterator[socket.socket]:
+    from eric_sse.asgi.server import bind, bind_unix  # noqa: PLC0415
+
+    with bind(host, port) if uds is None else bind_unix(uds) as listening:
+        try:
+            yield listening
+        finally:
+            if uds is not None:
+                uds.unlink(missing_ok=True)
+
+
+def _warn_if_public(listening: socket.socket) -> None:
+    if listening.family == socket.AF_UNIX:
+        return
+    if not ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback:
+        tell(
+            f"warning: {url_of(listening)} can be reached from other machines, and there is no authentication yet: "
+            "whoever connects may read, publish and delete; put a proxy in front, or use --host 127.0.0.1"
+        )
+
+
+def without_password(store: str) -> str:
+    """The URL of a store, to be shown."""
+    parts = urlsplit(store)
+    return store if parts.password is None else store.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _configure_logging(level: LogLevel, *, access_log: bool) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    )
+    if access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)

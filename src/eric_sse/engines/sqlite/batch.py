@@ -1,0 +1,141 @@
+"""A group of appends, planned and then stored with a few statements."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from eric_sse.codec import decode_json
+from eric_sse.engines.sqlite.session import Session
+from eric_sse.exception import ChannelNotFound, EpochMismatch, EricError, InvalidMessageFormat
+from eric_sse.log import Append, Appended, NewEntry
+from eric_sse.log.ports import DEDUP_WINDOW_S
+
+_LOGS = """WITH v (channel) AS ({})
+    SELECT json_group_array(json_array(l.channel, l.id, l.epoch, coalesce(
+        (SELECT offset FROM eric_messages WHERE log = l.id ORDER BY offset DESC LIMIT 1), l.trimmed
+    ))) FROM v CROSS JOIN eric_logs l ON l.channel = v.channel"""
+_KNOWN = """WITH v (i, log, receiver, key) AS ({})
+    SELECT json_group_array(json_array(v.i, k.offset)) FROM v
+    CROSS JOIN eric_keys k ON k.log = v.log AND k.receiver = v.receiver AND k.key = v.key WHERE k.at > ?"""
+_STORE = "INSERT INTO eric_messages (log, offset, receiver, at, data) {}"
+_REMEMBER = "INSERT OR REPLACE INTO eric_keys (log, receiver, key, offset, at) {}"
+# SQLite's own bound for a row, which an application's connection may not have raised.
+_MAX_BYTES = 999_000_000
+
+
+class Key(NamedTuple):
+    """What makes an entry the same as one before."""
+
+    log: int
+    receiver: str
+    key: str
+
+
+@dataclass
+class _Log:
+    id: int
+    epoch: str
+    last: int
+
+
+class Batch:
+    """What a group of appends comes to. Everything that may be wrong with one of them is found before any is stored.
+
+    So none needs a savepoint of its own: what fails after that is the store, and fails for all.
+
+    Attributes:
+        stored: How many messages it stored.
+        last_id: The row id of the last of them; they are consecutive.
+    """
+
+    def __init__(self, session: Session, appends: Sequence[Append]) -> None:
+        self.stored = 0
+        self.last_id = 0
+        self._session = session
+        self._appends = appends
+        self._now = time.time_ns() // 1_000_000
+        self._logs: dict[str, _Log] = {}
+        self._known: dict[Key, int] = {}
+        self._messages: list[tuple[int, int, str, int, bytes]] = []
+        self._new_keys: dict[Key, int] = {}
+
+    def store(self) -> list[Appended | EricError]:
+        """Store them. Returns what each came to."""
+        self._find_logs()
+        problems = [self._problem(append) for append in self._appends]
+        self._find_keys([a for a, problem in zip(self._appends, problems, strict=True) if problem is None])
+        outcomes = [
+            self._plan(append) if problem is None else problem
+            for append, problem in zip(self._appends, problems, strict=True)
+        ]
+        self._write()
+        return outcomes
+
+    def _find_logs(self) -> None:
+        channels = dict.fromkeys(append.channel_id for append in self._appends)
+        rows = self._session.bulk(_LOGS, [(channel,) for channel in channels if _is_text(channel)])
+        for (packed,) in rows:
+            self._logs |= {channel: _Log(*log) for channel, *log in decode_json(packed)}
+
+    def _problem(self, append: Append) -> EricError | None:
+        log = self._logs.get(append.channel_id)
+        if log is None:
+            return ChannelNotFound(append.channel_id)
+        if append.epoch is not None and append.epoch != log.epoch:
+            return EpochMismatch(append.channel_id, append.epoch, log.epoch)
+        return next(filter(None, map(_entry_problem, append.entries)), None)
+
+    def _find_keys(self, appends: Sequence[Append]) -> None:
+        keys = [
+            Key(self._logs[append.channel_id].id, entry.receiver or "", entry.key)
+            for append in appends
+            for entry in append.entries
+            if entry.key is not None
+        ]
+        oldest = self._now - int(DEDUP_WINDOW_S * 1000)
+        rows = self._session.bulk(_KNOWN, [(number, *key) for number, key in enumerate(keys)], oldest)
+        self._known = {keys[number]: offset for (packed,) in rows for number, offset in decode_json(packed)}
+
+    def _plan(self, append: Append) -> Appended:
+        log = self._logs[append.channel_id]
+        return Appended(log.epoch, [self._plan_entry(log, entry) for entry in append.entries])
+
+    def _plan_entry(self, log: _Log, entry: NewEntry) -> int:
+        receiver = entry.receiver or ""
+        if entry.key is not None:
+            key = Key(log.id, receiver, entry.key)
+            known = self._known.get(key)
+            if known is not None:
+                return known
+            self._known[key] = self._new_keys[key] = log.last + 1
+        log.last += 1
+        self._messages.append((log.id, log.last, receiver, self._now, entry.data))
+        return log.last
+
+    def _write(self) -> None:
+        if self._messages:
+            self._session.bulk(_STORE, self._messages)
+            self.stored = len(self._messages)
+            self.last_id = int(self._session.rows("SELECT last_insert_rowid()")[0][0])
+        self._session.bulk(_REMEMBER, [(*key, offset, self._now) for key, offset in self._new_keys.items()])
+
+
+def _entry_problem(entry: NewEntry) -> EricError | None:
+    if not isinstance(entry.data, bytes) or len(entry.data) > _MAX_BYTES:
+        return InvalidMessageFormat(
+            f"a message is stored as at most {_MAX_BYTES} bytes, not {type(entry.data).__name__}"
+        )
+    if not _is_text(entry.receiver) or not _is_text(entry.key):
+        return InvalidMessageFormat(f"receiver {entry.receiver!r} or key {entry.key!r} of a message is no UTF-8 text")
+    return None
+
+
+def _is_text(value: str | None) -> bool:
+    if value is None or value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

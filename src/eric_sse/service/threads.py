@@ -1,0 +1,55 @@
+"""The border between the event loop and the store: calls that block run in threads."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from eric_sse.exception import StoreUnavailable
+
+ANSWER_WITHIN_S = 5.0
+"""How long the store gets for a read before it counts as away, in seconds."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class StoreThreads:
+    """Runs blocking calls beside the event loop, several at a time.
+
+    Args:
+        count: How many at once. More wait for their turn.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=count, thread_name_prefix="eric_sse-store")
+        self._closed = False
+
+    async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Run ``call``, however long it takes.
+
+        Raises:
+            StoreUnavailable: The threads are closed.
+            Exception: What it raises.
+        """
+        if self._closed:
+            raise StoreUnavailable("the service is closed; use one that runs")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+    async def read(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Run a call that changes nothing, and give it up when it takes too long.
+
+        Raises:
+            StoreUnavailable: It has not answered within `ANSWER_WITHIN_S`, or the threads are closed.
+            Exception: What it raises.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                return await self.run(call, *args, **kwargs)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the store has not answered for {ANSWER_WITHIN_S:g} s; try again later") from error
+
+    def close(self) -> None:
+        """Run nothing more; what runs is not waited for."""
+        self._closed = True
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,163 @@
+"""Group commit."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from eric_sse.exception import ChannelNotFound, Overloaded, StoreUnavailable
+from eric_sse.log import Append, NewEntry, Retention, View
+from eric_sse.service.batcher import Batcher
+
+
+def append(channel="c", messages=1):
+    return Append(channel, [NewEntry(b"{}")] * messages)
+
+
+def stored(log):
+    return len(log.read("c", 0, View.EVERYTHING, 100_000, None).entries)
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture
+def batcher(engine, executor):
+    engine.log.create("c", Retention())
+    return Batcher(engine.log, engine.notifier, executor, max_waiting=20, max_batch=50)
+
+
+async def held(batcher, log):
+    """A publish whose commit hangs, and the gate that lets it go on."""
+    gate = log.close_gate("append_group")
+    publish = asyncio.create_task(batcher.publish(append()))
+    await gate.somebody_waits()
+    return publish, gate
+
+
+async def test_200_coroutines_share_commits(engine, executor, log):
+    """Two hundred coroutines that publish at once cause at most one commit per 50 messages."""
+    log.create("c", Retention())
+    batcher = Batcher(log, engine.notifier, executor)
+
+    async def publisher():
+        return [(await batcher.publish(append())).offsets[0] for _ in range(10)]
+
+    offsets = await asyncio.gather(*(publisher() for _ in range(200)))
+    assert sorted(sum(offsets, [])) == list(range(1, 2001))
+    assert log.calls["append_group"] <= 2000 / 50
+
+
+async def test_a_bad_append_fails_alone(batcher):
+    """Of a group, only the append to a channel that is not there fails."""
+    good, bad, other = await asyncio.gather(
+        *(batcher.publish(append(channel)) for channel in ("c", "nowhere", "c")), return_exceptions=True
+    )
+    assert [*good.offsets, *other.offsets] == [1, 2]
+    assert isinstance(bad, ChannelNotFound)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("it is away"), RuntimeError("a bug")])
+async def test_a_commit_that_fails_fails_for_all(batcher, log, error):
+    """Where the commit fails, every caller is told, and the next commit works."""
+    log.errors["append_group"] = error
+    outcomes = await asyncio.gather(*(batcher.publish(append()) for _ in range(3)), return_exceptions=True)
+    assert outcomes == [error] * 3
+    log.errors.clear()
+    assert (await batcher.publish(append())).offsets == [1]
+
+
+async def test_cancelled_during_the_commit(batcher, log):
+    """A caller that is cancelled during its commit harms nobody else; what it sent may be stored, and is."""
+    first, gate = await held(batcher, log)
+    second = asyncio.create_task(batcher.publish(append()))
+    first.cancel()
+    gate.open()
+    assert (await second).offsets == [2]
+    assert first.cancelled()
+
+
+async def test_cancelled_while_waiting(batcher, log):
+    """A caller that is cancelled before its commit began harms nobody else."""
+    first, gate = await held(batcher, log)
+    second, third = (asyncio.create_task(batcher.publish(append())) for _ in range(2))
+    await asyncio.sleep(0)
+    second.cancel()
+    gate.open()
+    assert (await first).offsets == [1]
+    assert (await third).offsets[0] > 1
+
+
+async def test_overload_refuses_and_recovers(batcher, log):
+    """More than may wait are refused, not stored; once the store answers, all is well again."""
+    first, gate = await held(batcher, log)
+    waiting = [asyncio.create_task(batcher.publish(append())) for _ in range(19)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="20 messages wait"):
+        await batcher.publish(append())
+    gate.open()
+    await asyncio.gather(first, *waiting)
+    assert stored(log) == 20
+    assert (await batcher.publish(append())).offsets == [21]
+
+
+async def test_cancelled_callers_make_room(batcher, log):
+    """What was taken from callers that went away does not count for ever."""
+    first, gate = await held(batcher, log)
+    waiting = [asyncio.create_task(batcher.publish(append())) for _ in range(19)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    gate.open()
+    await asyncio.gather(first, batcher.publish(append()))
+    assert len((await batcher.publish(append(messages=20))).offsets) == 20
+
+
+async def test_a_large_publish_is_taken_when_nothing_waits(batcher, log):
+    """A single publish of more than may wait goes through, alone."""
+    assert len((await batcher.publish(append(messages=100))).offsets) == 100
+    assert log.groups == [100]
+
+
+async def test_commits_are_bounded(engine, executor, log):
+    """No commit takes more messages than it should, and none is left out."""
+    log.create("c", Retention())
+    batcher = Batcher(log, engine.notifier, executor, max_batch=5)
+    await asyncio.gather(*(batcher.publish(append(messages=2)) for _ in range(8)))
+    assert log.groups == [4, 4, 4, 4]
+
+
+async def test_close_stores_what_was_taken(batcher, log):
+    """Closing waits for what was taken; what comes later is refused."""
+    publishes = [asyncio.create_task(batcher.publish(append())) for _ in range(3)]
+    await asyncio.sleep(0)
+    await batcher.close(5)
+    assert all(task.done() and not task.exception() for task in publishes)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await batcher.publish(append())
+    assert stored(log) == 3
+
+
+async def test_close_does_not_wait_for_ever(batcher, log):
+    """Where the store hangs, what still waits is refused after a while."""
+    first, gate = await held(batcher, log)
+    second = asyncio.create_task(batcher.publish(append()))
+    await asyncio.sleep(0)
+    await batcher.close(0.01)
+    with pytest.raises(StoreUnavailable, match="nothing was stored"):
+        await second
+    gate.open()
+    assert (await first).offsets == [1]
+
+
+async def test_those_who_listen_are_told_after_the_commit(engine, batcher):
+    """One wake-up for each channel of a group, and not before it can be read."""
+    engine.log.create("d", Retention())
+    woken = []
+    end = engine.notifier.listen(lambda channel: woken.append((channel, stored(engine.log))))
+    await asyncio.gather(*(batcher.publish(append(channel)) for channel in "ccdc"))
+    end()
+    assert sorted(set(woken)) == [("c", 3), ("d", 3)]
