@@ -1,5 +1,6 @@
 """How the documentation is built: ``make docs``. Nothing here fetches anything."""
 
+import builtins
 from collections.abc import Iterable
 from importlib.metadata import version as version_of
 
@@ -16,6 +17,13 @@ version = release = version_of("eric-sse")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 nitpicky = True
+# Names in annotations that are not for users, and so are not in the reference.
+nitpick_ignore = [
+    ("py:class", "eric_sse.clients.source.ClientT"),
+    ("py:obj", "eric_sse.clients.source.ClientT"),
+    ("py:class", "eric_sse.service.stream.Start"),
+    ("py:class", "eric_sse.service.tail.ReadLog"),
+]
 
 html_theme = "furo"
 html_title = f"eric_sse {release}"
@@ -55,7 +63,7 @@ def resolve_short_name(
         reference = nodes.reference("", "", contnode, internal=True)
         reference["refuri"] = f"{app.builder.get_relative_uri(env.current_document.docname, document)}#{anchor}"
         return reference
-    return None if target.startswith("eric_sse.") and ":" not in target else contnode
+    return None if target.startswith("eric_sse.") and not last.startswith("_") else contnode
 
 
 def _nearest(names: Iterable[str], module: str, target: str) -> str | None:
@@ -68,6 +76,30 @@ def _nearest(names: Iterable[str], module: str, target: str) -> str | None:
     return None
 
 
+def unlink_builtins(app: Sphinx, document: nodes.document) -> None:
+    """Keep the `type` of an annotation from becoming a link to some attribute of that name."""
+    del app
+    for node in list(document.findall(pending_xref)):
+        if hasattr(builtins, str(node.get("reftarget"))):
+            is_code = isinstance(node.children[0], nodes.literal)
+            node.replace_self(node.children if is_code else nodes.Text(str(node["reftarget"])))
+
+
+def skip_bare_fields(  # noqa: PLR0917 - Sphinx calls it
+    app: Sphinx,
+    kind: str,
+    name: str,
+    member: object,
+    skip: bool,  # noqa: FBT001
+    options: object,
+) -> bool | None:
+    """Leave out what Python writes itself for the fields of a named tuple; they are described with the class."""
+    del app, kind, name, skip, options
+    return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-skip-member", skip_bare_fields)
+    app.connect("doctree-read", unlink_builtins)
     app.connect("missing-reference", resolve_short_name)

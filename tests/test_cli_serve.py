@@ -27,14 +27,9 @@ def test_it_says_what_it_serves_and_where_when_it_accepts_connections(store):
         assert server.line == f"eric-sse serving {store} on http://127.0.0.1:{server.port}"
         assert server.port > 0
         assert httpx2.get(f"{server.url}/readyz").status_code == 200
-
-
-def test_an_idle_server_stops_at_once(store):
-    """SIGTERM ends it within a second, successfully."""
-    with running_server(store) as server:
         begun = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 1  # nothing keeps an idle server
 
 
 def test_open_streams_do_not_keep_it_from_stopping(store):
@@ -106,13 +101,12 @@ def test_a_port_in_use_is_refused(store):
 def test_a_socket_in_use_is_refused(store, tmp_path):
     """A second server does not take a socket from a first."""
     path = str(tmp_path / "eric.sock")
-    with running_server(store, "--uds", path) as server:
+    with running_server(store, "--uds", path):
         status, _, err = eric("serve", "--store", store, "--uds", path)
         assert (status, err) == (
             1,
             f"eric-sse: cannot listen on {path}: a server listens there; stop it, or choose another path\n",
         )
-        assert eric("channel", "list", "--url", server.url).status == 0
 
 
 def test_a_wrong_environment_is_refused(store):

@@ -61,19 +61,9 @@ def test_a_position_is_read_back_from_its_text(epoch, offset):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "a",
-        "a-",
-        "-1",
-        "a-01",
-        "a--1",
-        "a-1 ",
-        "A-1",
-        "a-1\n",
-        "a-٣",
-        "a-1-1",
+        *("", "a", "a-", "-1", "a-01", "a--1", "a-1 ", "A-1", "a-1\n", "a-٣", "a-1-1"),
         f"a-{MAX_OFFSET + 1}",
-        f"{'a' * 33}-1",
+        "a" * 33 + "-1",
     ],
 )
 def test_what_no_position_spells_is_none(text):

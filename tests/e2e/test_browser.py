@@ -48,7 +48,7 @@ async def test_a_browser_resumes_by_itself(page, server, tmp_path, end):
             await getattr(server, end)()
             await server.start()
             await publish(server, range(first + 10, first + 20))  # before the browser is back
-            seen += await asyncio.to_thread(page.until, "message", 20 + first + 10 - len(messages(seen)))
+            seen += await asyncio.to_thread(page.until, "message", first + 20 - len(messages(seen)))
     assert messages(seen) == list(range(50))
     assert [what["type"] for what in seen].count("open") == 2  # since the first
 

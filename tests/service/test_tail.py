@@ -178,7 +178,9 @@ class Simulation:
 
     async def look(self, reader, turns):
         """Let a client read for some turns of the loop. Returns whether it got something."""
-        reading = self._reading.setdefault(reader, asyncio.ensure_future(reader.stream.next_chunk()))
+        if reader not in self._reading:
+            self._reading[reader] = asyncio.ensure_future(reader.stream.next_chunk())
+        reading = self._reading[reader]
         for _ in range(turns):
             if reading.done():
                 del self._reading[reader]

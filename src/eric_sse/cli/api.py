@@ -1,6 +1,7 @@
 """The HTTP interface, as the commands call it; its problems become errors that say what to do."""
 
 import json
+import ssl
 from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import quote
@@ -104,8 +105,10 @@ class Api:
 
 def _client(url: str) -> httpx2.Client:
     timeout = httpx2.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S)
+    # Loading the system's certificates takes as long as a request; without TLS an empty context, which trusts none.
+    no_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if url.startswith("unix:"):
-        transport = httpx2.HTTPTransport(uds=url.removeprefix("unix:").removeprefix("//"))
+        transport = httpx2.HTTPTransport(uds=url.removeprefix("unix:").removeprefix("//"), verify=no_tls)
         # Without trust_env: a proxy of the environment would come before the transport.
         return httpx2.Client(base_url="http://localhost", transport=transport, timeout=timeout, trust_env=False)
     try:
@@ -114,7 +117,7 @@ def _client(url: str) -> httpx2.Client:
         raise UsageError(f"{url!r} is no server's URL: {error}") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise UsageError(f"{url!r} is no server's URL; use http://host:port, https://… or unix:/path/of/its.socket")
-    return httpx2.Client(base_url=parsed, timeout=timeout)
+    return httpx2.Client(base_url=parsed, timeout=timeout, verify=no_tls if parsed.scheme == "http" else True)
 
 
 def channel_path(channel: str) -> str:

@@ -16,11 +16,11 @@ _BOM = b"\xef\xbb\xbf"
 # "the ways in which a line can end". Not splitlines(), which swallows the last one.
 _END_OF_LINE = re.compile(rb"\r\n|\r|\n")
 
-# A stream whose lines end in LF is cut into tokens by one C-level findall: either a whole block in the form that most
-# servers write, or else a single line with its LF. Measured, events of 100 bytes: 1.3 M/s, against 1.0 M/s for
-# splitting into blocks, lines and fields. Every repeat is possessive. That keeps it linear, and it keeps "id: \n"
-# from giving back its one space and reading as an id of " ". An id that resets (empty) or that "contains U+0000
-# NULL", and an empty type, are left to the line branch, where absent and empty are told apart.
+# A stream whose lines end in LF is cut into tokens by one C-level findall, which is quicker than splitting it into
+# blocks, lines and fields: either a whole block in the form that most servers write, or else a single line with its
+# LF. Every repeat is possessive. That keeps it linear, and it keeps "id: \n" from giving back its one space and reading
+# as an id of " ". An id that resets (empty) or that "contains U+0000 NULL", and an empty type, are left to the line
+# branch, where absent and empty are told apart.
 _tokens = re.compile(
     r"(?:id: ?+([^\n\0]++)\n)?(?:event: ?+([^\n]++)\n)?data: ?+([^\n]*+)\n\n"
     r"|([^\n]*+\n)"

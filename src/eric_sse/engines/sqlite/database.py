@@ -158,6 +158,13 @@ class Database:
         finally:
             self._lock.release()
 
+    def give_back(self, pages: int) -> None:
+        """Cut free pages off the file; not inside of a transaction."""
+        with self.exclusive():
+            self._require_open()
+            # Each row that it gives is a page, and has no columns: execute() would stop at the first.
+            Session(self._open_writer(), self.path).script(f"PRAGMA incremental_vacuum({pages})")
+
     @contextmanager
     def join(self, connection: sqlite3.Connection) -> Iterator[None]:
         """Have what this thread does inside go through ``connection``. See `SqliteEngine.join`."""

@@ -71,7 +71,8 @@ class Trimmer:
         while due and removed < limit:
             removed += self._trim_chunk(due, min(_CHUNK_MESSAGES, limit - removed), now)
         self._forget_keys(now - int(DEDUP_WINDOW_S * 1000), limit)
-        self._give_space_back()
+        if not self._database.in_transaction:
+            self._give_space_back()
         return removed
 
     def _trim_chunk(self, due: list[int], budget: int, now: int) -> int:
@@ -103,8 +104,7 @@ class Trimmer:
             (pages,), (free,) = session.rows("PRAGMA page_count")[0], session.rows("PRAGMA freelist_count")[0]
         excess = min(free - max(_SLACK_PAGES, pages // 10), _MAX_PAGES)
         for start in range(0, excess, _CHUNK_PAGES):
-            with self._database.write() as session:
-                session.run(f"PRAGMA incremental_vacuum({min(_CHUNK_PAGES, excess - start)})")
+            self._database.give_back(min(_CHUNK_PAGES, excess - start))
 
 
 def _trim_log(session: Session, log: int, budget: int, now: int) -> int:

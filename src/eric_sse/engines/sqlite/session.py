@@ -48,6 +48,13 @@ class Session:
         _, cursor = self._execute(sql, parameters)
         return cursor.rowcount
 
+    def script(self, sql: str) -> None:
+        """Run a statement that gives rows without columns to its end; outside of a transaction."""
+        try:
+            self.connection.executescript(sql)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
     def bulk(self, sql: str, items: Sequence[Sequence[object]], *parameters: object) -> list[Row]:
         """Run ``sql`` for many items, hundreds a statement, and return all rows.
 

@@ -1,0 +1,201 @@
+"""Clients that read nothing for a while, or for ever: they cost little, miss nothing silently, and are noticed."""
+
+import asyncio
+import json
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx2
+import psutil
+import pytest
+
+from eric_sse.clients import Gap
+from eric_sse.wire.sse import Event, EventStreamParser
+from support.load import CHANNEL, add_listener, assert_in_order, create_channel, offset
+from support.restarts import Restartable
+
+CLIENTS = 100
+EVENTS = 5_000
+PADDING = "x" * 300
+BEHIND = 1_000  # lag is counted no further
+MAX_GROWTH_BYTES = 20_000_000  # what waits for all of them together is eight times that
+PATH = f"/channels/{CHANNEL}"
+
+
+@asynccontextmanager
+async def serving(tmp_path, **settings):
+    """A server on a SQLite store, with a channel, and a client for its interface."""
+    env = {f"ERIC_SSE_{name.upper()}": str(value) for name, value in settings.items()}
+    async with Restartable(f"sqlite:///{tmp_path}/events.db", env=env) as server:
+        async with httpx2.AsyncClient(base_url=server.url) as api:
+            yield server, api
+
+
+async def publish(api: httpx2.AsyncClient, number: int) -> None:
+    """Publish so many numbered events, 250 at once."""
+    for first in range(0, number, 250):
+        messages = [{"payload": [n, PADDING]} for n in range(first, min(first + 250, number))]
+        (await api.post(f"{PATH}/messages", json=messages)).raise_for_status()
+
+
+async def channel(api: httpx2.AsyncClient) -> dict:
+    """The channel as it stands."""
+    return (await api.get(PATH)).raise_for_status().json()
+
+
+async def becomes(api: httpx2.AsyncClient, **wanted: object) -> None:
+    """Wait until the channel stands so."""
+    async with asyncio.timeout(15):
+        while not wanted.items() <= (await channel(api)).items():
+            await asyncio.sleep(0.05)
+
+
+class LazyClient:
+    """A peer with small buffers, which reads its stream when it is told to.
+
+    Attributes:
+        name: Of its listener.
+        events: What it has read.
+        numbers: What those events hold; None for a gap.
+    """
+
+    def __init__(self, name: str, reader: asyncio.StreamReader) -> None:
+        self.name = name
+        self.events: list[Event] = []
+        self.numbers: list[int | None] = []
+        self._reader = reader
+        self._parser = EventStreamParser()
+
+    async def read_through(self, last: int) -> None:
+        """Read through the event of a number."""
+        while self.numbers[-1:] != [last]:
+            size = int(await self._reader.readline(), 16)
+            assert size, f"the stream ended after {self.events[-1:]}"
+            chunk = await self._reader.readexactly(size + len(b"\r\n"))
+            events = self._parser.feed(chunk[:size])
+            self.events += events
+            self.numbers += [None if Gap.of(event) else json.loads(event.data)[0] for event in events]
+
+
+async def lazy_client(server: Restartable, name: str, stack: AsyncExitStack) -> LazyClient:
+    """A listener's client, which has read nothing but its stream's head."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    peer.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(peer, ("127.0.0.1", server.server.port))
+    reader, writer = await asyncio.open_connection(sock=peer, limit=4096)
+    stack.callback(writer.close)
+    writer.write(f"GET {PATH}/listeners/{name}/events HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    return LazyClient(name, reader)
+
+
+async def lazy_clients(
+    number: int, server: Restartable, api: httpx2.AsyncClient, stack: AsyncExitStack
+) -> list[LazyClient]:
+    """Many of them, with a listener each."""
+    names = [f"lazy{n}" for n in range(number)]
+    for name in names:
+        await add_listener(api, name)
+    return [await lazy_client(server, name, stack) for name in names]
+
+
+async def lags(api: httpx2.AsyncClient) -> set[int]:
+    """How far the listeners are behind, once the cursors of all have moved; more than 1,000 is not counted."""
+    while True:
+        found = (await api.get(f"{PATH}/listeners", params={"limit": 1000})).raise_for_status().json()["listeners"]
+        if not any(listener["cursor"].endswith("-0") for listener in found):
+            return {listener["lag"] for listener in found}
+        await asyncio.sleep(0.05)
+
+
+async def test_slow_clients_miss_nothing_and_cost_little(tmp_path):
+    """100 clients that read nothing while 5,000 events pass receive them all when they read on."""
+    async with serving(tmp_path) as (server, api), AsyncExitStack() as stack:
+        await create_channel(api)
+        clients = await lazy_clients(CLIENTS, server, api, stack)
+        before = psutil.Process(server.server.pid).memory_info().rss
+        await publish(api, EVENTS)
+        assert await lags(api) == {BEHIND}
+        assert psutil.Process(server.server.pid).memory_info().rss - before < MAX_GROWTH_BYTES
+        await asyncio.gather(*(client.read_through(EVENTS - 1) for client in clients))
+        for client in clients:
+            assert client.numbers == list(range(EVENTS))
+            assert_in_order(client.events)
+
+
+async def test_slow_clients_are_told_what_was_trimmed(tmp_path):
+    """Clients that are behind what is kept receive what they had asked for, one gap, and all that follows it."""
+    async with serving(tmp_path) as (server, api), AsyncExitStack() as stack:
+        await create_channel(api, retention={"max_messages": 500, "max_age_s": None})
+        clients = await lazy_clients(10, server, api, stack)
+        await publish(api, EVENTS)
+        await until_trimmed(api, EVENTS - 500)
+        await asyncio.gather(*(client.read_through(EVENTS - 1) for client in clients))
+        for client in clients:
+            gap = client.numbers.index(None)
+            assert client.numbers[:gap] == list(range(gap))
+            assert client.numbers[gap + 1 :] == list(range(EVENTS - 500, EVENTS))
+            assert_gap_is_true(client, gap)
+
+
+def assert_gap_is_true(client: LazyClient, index: int) -> None:
+    """It says that what followed the event before it was trimmed."""
+    gap = Gap.of(client.events[index])
+    assert gap is not None
+    assert gap.reason == "trimmed"
+    assert offset(gap.resumed_from) < offset(client.events[index].id) < offset(client.events[index + 1].id)
+    assert gap.resumed_from == client.events[index - 1].id
+
+
+async def until_trimmed(api: httpx2.AsyncClient, number: int) -> None:
+    """Wait until so many events are gone."""
+    async with asyncio.timeout(15):
+        while offset((await channel(api))["oldest_id"]) <= number:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_peer_that_takes_nothing_is_given_up(tmp_path):
+    """After the send timeout its stream ends; one that reads goes on."""
+    async with serving(tmp_path, send_timeout_s=0.5) as (server, api), AsyncExitStack() as stack:
+        await create_channel(api)
+        await lazy_clients(5, server, api, stack)
+        await add_listener(api, "quick")
+        quick = await lazy_client(server, "quick", stack)
+        reading = asyncio.create_task(quick.read_through(EVENTS - 1))
+        await publish(api, EVENTS)
+        await reading
+        await becomes(api, streams=1)
+
+
+async def test_a_peer_that_closes_is_noticed(tmp_path):
+    """A stream whose peer is gone ends, with nothing to send and before any timeout."""
+    async with serving(tmp_path) as (server, api):
+        await create_channel(api)
+        async with AsyncExitStack() as stack:
+            await lazy_clients(5, server, api, stack)
+            await becomes(api, streams=5)
+        await becomes(api, streams=0)
+
+
+async def test_heartbeats_arrive(tmp_path):
+    """A silent stream brings comments, time after time."""
+    async with serving(tmp_path, heartbeat_s=0.2) as (_, api):
+        await create_channel(api)
+        async with api.stream("GET", f"{PATH}/events") as answer:
+            chunks = answer.aiter_bytes()
+            beats = [await anext(chunks) for _ in range(3)]
+            await chunks.aclose()
+    assert beats[1:] == [b":\n\n", b":\n\n"]
+
+
+@pytest.mark.parametrize("path", [f"{PATH}/events", f"{PATH}/listeners/named/events"])
+async def test_head_ends(tmp_path, path):
+    """HEAD on a stream answers with the stream's head, and the connection can be used again."""
+    async with serving(tmp_path) as (_, api):
+        await create_channel(api)
+        await add_listener(api, "named")
+        for _ in range(3):
+            answer = await api.head(path)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+        await becomes(api, streams=0)
