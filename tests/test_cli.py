@@ -10,13 +10,12 @@ import sys
 import httpx2
 import pytest
 
-from eric_sse.cli.app import run
 from eric_sse.cli.output import printable
 from eric_sse.clients import EventSource
 from eric_sse.engines import open_engine
 from eric_sse.listener import MessageQueueListener
 from eric_sse.message import Message
-from support.commands import COMMAND, Outcome, environment, eric, started
+from support.commands import COMMAND, environment, eric, eric_here, started
 from support.server import running_server
 
 
@@ -61,12 +60,6 @@ def seed(store_url, channel, *listeners):
             made.register_listener(MessageQueueListener(listener))
         engine.channels.persist(made)
         made.broadcast(Message("message", 1))
-
-
-def called(capsys, *arguments):
-    """What a command line that fails before anything runs comes to, in this process."""
-    status = run([*arguments])
-    return Outcome(status, *capsys.readouterr())
 
 
 def kept(server, channel):
@@ -188,7 +181,7 @@ def test_publishing_a_file_again_stores_nothing_where_payloads_hold_ids(server, 
 @pytest.mark.parametrize("payload", ['{"other": 1}', '{"id": true}'])
 def test_a_payload_without_the_field_that_is_to_be_its_id_is_refused(capsys, payload):
     """It is wrong usage, found before anything is sent."""
-    status, _, err = called(capsys, "publish", "any", payload, "--id-field", "id")
+    status, _, err = eric_here(capsys, "publish", "any", payload, "--id-field", "id")
     assert status == 2
     assert err.startswith("eric-sse: PAYLOAD cannot be published: it has no field 'id'")
 
@@ -331,7 +324,7 @@ def test_a_backup_holds_everything_while_a_server_runs(server, channel, url, tmp
 
 def test_only_sqlite_stores_are_backed_up(capsys, tmp_path):
     """Other engines are refused clearly."""
-    status, _, err = called(capsys, "backup", "memory://", str(tmp_path / "copy.db"))
+    status, _, err = eric_here(capsys, "backup", "memory://", str(tmp_path / "copy.db"))
     assert (status, err.startswith("eric-sse: 'memory://' is no SQLite store")) == (2, True)
 
 
@@ -353,34 +346,36 @@ def test_only_sqlite_stores_are_backed_up(capsys, tmp_path):
 )
 def test_wrong_usage_is_told_in_a_line_and_status_2(capsys, arguments, says):
     """Nothing is done, and the line says what was wrong."""
-    status, out, err = called(capsys, *arguments)
+    status, out, err = eric_here(capsys, *arguments)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"eric-sse: {says}")
 
 
-def test_where_no_server_runs_the_error_says_how_to_start_one():
+def test_where_no_server_runs_the_error_says_how_to_start_one(capsys, monkeypatch):
     """It names the URL, which here comes from the environment."""
-    status, _, err = eric("listen", "news", env={"ERIC_SSE_URL": "http://127.0.0.1:1"})
+    monkeypatch.setenv("ERIC_SSE_URL", "http://127.0.0.1:1")
+    status, _, err = eric_here(capsys, "listen", "news")
     assert status == 1
     assert err.startswith("eric-sse: no server answers at http://127.0.0.1:1 (")
     assert "start one with 'eric-sse serve'" in err
 
 
-def test_a_server_that_is_not_ours_is_recognised(tmp_path):
+def test_a_server_that_is_not_ours_is_recognised(capsys, tmp_path):
     """A page of HTML is not taken for an answer."""
     command = [sys.executable, "-u", "-m", "http.server", "0", "-d", str(tmp_path), "-b", "127.0.0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as other:
         port = other.stdout.readline().split(" port ")[1].split()[0]
-        status, _, err = eric("channel", "list", "--url", f"http://127.0.0.1:{port}")
+        status, _, err = eric_here(capsys, "channel", "list", "--url", f"http://127.0.0.1:{port}")
         other.kill()
     assert status == 1
     assert "answered 404 File not found, and not as an eric_sse server does" in err
 
 
-def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path):
+def test_a_store_that_is_not_there_is_not_made_by_looking(capsys, monkeypatch, tmp_path):
     """Only ``channel create`` makes a file; elsewhere its name must be wrong."""
     path = tmp_path / "typo.db"
-    status, _, err = eric("channel", "list", env={"ERIC_SSE_STORE": f"sqlite:///{path}"})
+    monkeypatch.setenv("ERIC_SSE_STORE", f"sqlite:///{path}")
+    status, _, err = eric_here(capsys, "channel", "list")
     assert (status, path.exists()) == (1, False)
     assert err.startswith(f"eric-sse: there is no store {path};")
 

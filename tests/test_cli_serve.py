@@ -11,7 +11,7 @@ import pytest
 
 from eric_sse.cli.serve import without_password
 from eric_sse.engines import open_engine
-from support.commands import eric, started
+from support.commands import eric, eric_here, started
 from support.server import running_server
 
 
@@ -89,29 +89,30 @@ def test_the_log_is_on_stderr_and_says_what_it_is_told_to(store):
     assert '"GET /healthz HTTP/1.1" 200' in err
 
 
-def test_a_port_in_use_is_refused(store):
+def test_a_port_in_use_is_refused(capsys, store):
     """The error names the address and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        status, out, err = eric("serve", "--store", store, "--port", str(port))
+        status, out, err = eric_here(capsys, "serve", "--store", store, "--port", str(port))
     assert (status, out) == (1, "")
     assert err.startswith(f"eric-sse: cannot listen on 127.0.0.1:{port}: Address already in use;")
 
 
-def test_a_socket_in_use_is_refused(store, tmp_path):
+def test_a_socket_in_use_is_refused(capsys, store, tmp_path):
     """A second server does not take a socket from a first."""
     path = str(tmp_path / "eric.sock")
     with running_server(store, "--uds", path):
-        status, _, err = eric("serve", "--store", store, "--uds", path)
+        status, _, err = eric_here(capsys, "serve", "--store", store, "--uds", path)
         assert (status, err) == (
             1,
             f"eric-sse: cannot listen on {path}: a server listens there; stop it, or choose another path\n",
         )
 
 
-def test_a_wrong_environment_is_refused(store):
+def test_a_wrong_environment_is_refused(capsys, monkeypatch, store):
     """The variable, its value and the reason are named."""
-    status, _, err = eric("serve", "--store", store, env={"ERIC_SSE_RETRY_MS": "soon"})
+    monkeypatch.setenv("ERIC_SSE_RETRY_MS", "soon")
+    status, _, err = eric_here(capsys, "serve", "--store", store)
     assert status == 2
     assert err.startswith("eric-sse: wrong environment: ERIC_SSE_RETRY_MS='soon': ")
 
@@ -159,8 +160,8 @@ def test_a_store_that_cannot_be_read_is_refused_and_left_alone(tmp_path, spoil, 
 
 
 @pytest.mark.parametrize("url", ["foo://bar", "sqlite:///no/such/folder/events.db"])
-def test_a_store_url_that_names_nothing_is_refused(url):
+def test_a_store_url_that_names_nothing_is_refused(capsys, url):
     """A wrong scheme and a missing folder each get one line."""
-    status, out, err = eric("serve", "--store", url)
+    status, out, err = eric_here(capsys, "serve", "--store", url)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("eric-sse: ")

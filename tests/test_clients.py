@@ -265,7 +265,7 @@ async def test_closing_from_another_thread_ends_a_read():
         source = EventSource(server.url)
         await asyncio.to_thread(next, source)
         task = asyncio.create_task(asyncio.to_thread(next, source, "ended"))
-        while not source._lock.locked():  # noqa: ASYNC110 - a lock of threads has no event to await
+        while not source._lock.locked():
             await asyncio.sleep(0)
         await asyncio.to_thread(source.close)
         assert await asyncio.wait_for(task, 5) == "ended"

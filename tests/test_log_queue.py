@@ -2,9 +2,11 @@
 
 import pytest
 
+from eric_sse.engine import EngineChannelRepository
 from eric_sse.engines import open_engine
 from eric_sse.exception import (
     ChannelNotFound,
+    EpochMismatch,
     InvalidMessageFormat,
     ListenerNotFound,
     NoMessagesException,
@@ -255,6 +257,36 @@ def test_removing_a_listener_and_persisting_drops_its_cursor(engine, channel):
     engine.channels.persist(channel)
     assert not engine.cursors.get([CursorKey("c", "one")])
     assert [c.listener.id for c in engine.channels.load_one("c").get_connections()] == ["two"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda channels, stale: stale.broadcast(Message("t")),
+        lambda channels, stale: stale.dispatch("one", Message("t")),
+        lambda channels, stale: channels.persist(stale),
+    ],
+)
+def test_a_channel_made_anew_elsewhere_is_not_written_to_by_who_has_not_heard(engine, channel, use):
+    """Neither a broadcast, nor a dispatch, nor persisting reaches the new log; loading the channel again does."""
+    elsewhere = EngineChannelRepository(engine.storage, engine.log_queues)
+    stale = engine.channels.load_one("c")
+    elsewhere.delete("c")
+    with pytest.raises(ChannelNotFound):
+        use(engine.channels, stale)
+    elsewhere.persist(elsewhere.create({"channel_id": "c"}))
+    with pytest.raises(EpochMismatch):
+        use(engine.channels, stale)
+    assert not engine.log.read("c", 0, View.EVERYTHING).entries
+    engine.channels.load_one("c").broadcast(Message("t"))
+
+
+def test_who_deleted_a_channel_may_persist_it_again(engine, channel):
+    """It begins anew, with a log of its own."""
+    engine.channels.delete("c")
+    engine.channels.persist(channel)
+    channel.broadcast(Message("t"))
+    assert len(engine.log.read("c", 0, View.EVERYTHING).entries) == 1
 
 
 def test_deleting_a_channel_leaves_nothing(engine, channel):

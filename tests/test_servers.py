@@ -61,7 +61,7 @@ def client(server, path):
 async def until(condition):
     """Wait until ``condition()`` holds: for what a peer's hanging up does there is nothing to await here."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from eric_sse.entities import AbstractChannel
-from eric_sse.exception import ItemNotFound
-from eric_sse.log import AckBuffer, Cursors, LogQueues, MessageLog, Notifier, Retention
+from eric_sse.exception import ChannelNotFound, EpochMismatch, ItemNotFound
+from eric_sse.log import AckBuffer, Cursors, LogQueue, LogQueues, MessageLog, Notifier, Retention
 from eric_sse.prefabs import SSEChannel, SSEChannelRepository
 from eric_sse.repository import (
     BatchKvStorage,
@@ -33,16 +33,50 @@ class EngineChannelRepository(SSEChannelRepository):
         self._log = log_queues.log
 
     def persist(self, channel: AbstractChannel) -> None:
-        """Persists a channel. Its log is created, with the default retention, unless it is there."""
+        """Persists a channel. Its log is created, with the default retention, unless it is there.
+
+        Raises:
+            ChannelNotFound: It was persisted or loaded before, and deleted elsewhere since: it is not brought back.
+            EpochMismatch: It was deleted and created anew since.
+        """
+        factory = channel.connections_factory
         with transaction(self._storage):
-            self._log.create(channel.id, Retention())
+            if not isinstance(factory, LogQueues) or factory.epoch is None:
+                self._log.create(channel.id, Retention())
+            epoch = self._epoch(channel)
             super().persist(channel)
+        if isinstance(factory, LogQueues):
+            factory.epoch = epoch
 
     def delete(self, channel_id: str) -> None:
         """Deletes a channel, its connections, its log and its cursors. Idempotent."""
         with transaction(self._storage):
             super().delete(channel_id)
             self._log.drop(channel_id)
+        for channel in list(self._held):
+            # Whoever deleted a channel here may persist it here again.
+            if channel.id == channel_id and isinstance(channel.connections_factory, LogQueues):
+                channel.connections_factory.epoch = None
+
+    def _build(self, value: Any) -> AbstractChannel:
+        channel = super()._build(value)
+        factory = channel.connections_factory
+        if isinstance(factory, LogQueues):
+            factory.epoch = self._epoch(channel)
+            for connection in channel.get_connections():
+                if isinstance(connection.queue, LogQueue):
+                    connection.queue.rebind(factory)
+        return channel
+
+    def _epoch(self, channel: AbstractChannel) -> str:
+        """The epoch of the channel's log, which must be the one that it had when it was loaded or persisted here."""
+        head = self._log.heads([channel.id]).get(channel.id)
+        if head is None:
+            raise ChannelNotFound(channel.id)
+        factory = channel.connections_factory
+        if isinstance(factory, LogQueues) and factory.epoch not in {None, head.epoch}:
+            raise EpochMismatch(channel.id, str(factory.epoch), head.epoch)
+        return head.epoch
 
     def settings(self, channel_id: str) -> SSEChannel | None:
         """A channel without its connections, of which there may be many; None where there is none."""

@@ -67,6 +67,11 @@ class AbstractChannel(ABC):
         """Unique identifier of this channel."""
         return self._id
 
+    @property
+    def connections_factory(self) -> ConnectionsFactory:
+        """Makes the channel's connections; bound to it."""
+        return self._connections_factory
+
     @abstractmethod
     def adapt(self, msg: MessageContract) -> Any:
         """Model the output of the channel's streams: what is yielded for ``msg``."""

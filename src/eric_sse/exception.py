@@ -19,7 +19,8 @@
     │   └── OutcomeUnknown              the reply to a commit was lost: stored or not, nobody knows
     ├── Overloaded                      more publishes are waiting than may; try again
     ├── ConfigurationError              a store URL, driver or setting that cannot be used
-    └── StreamRefused                   a server refused a stream for good
+    ├── StreamRefused                   a server refused a stream for good
+    └── StreamLost                      a client's stream failed as often as it may
 
 Messages carry the ids and numbers they are about, and say what to do.
 """
@@ -148,3 +149,7 @@ class StreamRefused(EricError):
         self.url = url
         self.status = status
         self.detail = detail
+
+
+class StreamLost(EricError):
+    """A client's stream failed as often in a row as it may. The cause, if any, is chained."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eric_sse.engines.sqlite import SqliteEngine, open_sqlite
-from eric_sse.engines.sqlite.views import count_sql, data_sql, page_sql
+from eric_sse.engines.sqlite.views import count_sql, data_sql, page_sql, view_parameters
 from eric_sse.listener import MessageQueueListener
 from eric_sse.log import Append, NewEntry, Retention, View
 from eric_sse.message import Message
@@ -123,8 +123,9 @@ def test_plans(engine: SqliteEngine, kind: View | None, analyzed: bool):
     writer = _writer(engine)
     if analyzed:
         writer.execute("ANALYZE")
+    parameters = {"log": 1, **view_parameters("c", 1, kind or "me", 10)}
     for sql in (page_sql(kind), data_sql(kind, packed=True), count_sql(kind)):
-        plan = [row[3] for row in writer.execute(f"EXPLAIN QUERY PLAN {sql}", (1, 1, "me", 10))]
+        plan = [row[3] for row in writer.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)]
         assert not [step for step in plan if "SCAN eric" in step or "TEMP B-TREE" in step], plan
 
 

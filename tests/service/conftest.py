@@ -64,10 +64,16 @@ async def open_reader(service):
 
 
 @pytest.fixture
-def hung_store(log):
-    """A store whose reads hang until the test ends."""
-    gates = [log.close_gate(name) for name in ("read", "heads")]
-    yield
+def hung_store_later(log):
+    """Call it, and the store's reads hang until the test ends."""
+    gates = []
+    yield lambda: gates.extend(log.close_gate(name) for name in ("read", "heads"))
+    log.gates.clear()
     for gate in gates:
         gate.open()
-    log.gates.clear()
+
+
+@pytest.fixture
+def hung_store(service, hung_store_later):
+    """A service's store, whose reads hang until the test ends."""
+    hung_store_later()

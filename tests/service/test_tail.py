@@ -3,7 +3,6 @@
 import asyncio
 from functools import partial
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +23,6 @@ from eric_sse.service.tail import Frame, Segment, Window, encode_frame
 from eric_sse.service.threads import StoreThreads
 from eric_sse.wire.sse import EventStreamParser
 from support.streams import Reader
-from support.watched_log import WatchedLog
 
 
 def frames(*offsets, receiver=None, size=10):

@@ -122,12 +122,12 @@ class Follower:
 
     async def is_listening(self) -> None:
         """Return when it knows where it is."""
-        while not self.source.last_event_id:  # noqa: ASYNC110 - nothing else tells
+        while not self.source.last_event_id:
             await asyncio.sleep(0.005)
 
     async def has_reconnected(self, times: int) -> None:
         """Return when it has, so many times, and received something since."""
-        while self.source.reconnects < times:  # noqa: ASYNC110 - nothing else tells
+        while self.source.reconnects < times:
             await asyncio.sleep(0.005)
         received = len(self.events)
         while len(self.events) == received:

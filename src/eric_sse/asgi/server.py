@@ -35,7 +35,7 @@ _BACKLOG = 2048
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the class is chosen when uvicorn is imported
     """uvicorn's protocol, which holds less for a peer that does not read: the log has it all."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         super().connection_made(transport)
 
@@ -49,9 +49,7 @@ class DrainingServer(uvicorn.Server):
         on_started: Called when it accepts connections.
     """
 
-    def __init__(
-        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self._service = service
         self._on_started = on_started

@@ -4,7 +4,8 @@ They know the wire formats and nothing of channels, engines or servers. Streams 
 """
 
 from eric_sse.clients.event_source import AsyncEventSource, EventSource
-from eric_sse.clients.session import Gap, StreamLost, StreamState
+from eric_sse.clients.session import Gap, StreamState
 from eric_sse.clients.unix_socket import SocketClient
+from eric_sse.exception import StreamLost
 
 __all__ = ["AsyncEventSource", "EventSource", "Gap", "SocketClient", "StreamLost", "StreamState"]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from eric_sse._util import get_logger
-from eric_sse.exception import EricError, StreamRefused
+from eric_sse.exception import StreamLost, StreamRefused
 from eric_sse.wire.sse import DEFAULT_MAX_EVENT_BYTES, Event, EventStreamParser, EventTooLarge, field_value
 
 DEFAULT_RETRY_MS = 3000
@@ -31,10 +31,6 @@ _OK = 200
 _RETRIED_4XX = frozenset({408, 425, 429})
 _CLIENT_ERRORS = range(400, 500)
 _SERVER_ERRORS = range(500, 600)
-
-
-class StreamLost(EricError):
-    """A stream failed as often in a row as it may. The cause, if any, is chained."""
 
 
 class StreamState(StrEnum):

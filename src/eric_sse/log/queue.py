@@ -28,6 +28,10 @@ class LogQueues(LogConnectionsFactory):
         notifier: The engine's notifier.
         acks: Where automatic acknowledgement is gathered.
         channel_id: The channel it is bound to. An unbound one can only be bound, with :meth:`for_channel`.
+
+    Attributes:
+        epoch: The epoch that the channel's log had when it was loaded or persisted here. Where its log is of another
+            by now, the channel was deleted and created anew, and nothing is appended. None: not known yet.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class LogQueues(LogConnectionsFactory):
         self.notifier = notifier
         self.acks = acks
         self.channel_id = channel_id
+        self.epoch: str | None = None
 
     def for_channel(self, channel_id: str) -> "LogQueues":
         """The same for one channel."""
@@ -53,6 +58,7 @@ class LogQueues(LogConnectionsFactory):
 
         Raises:
             ChannelNotFound: The channel was not persisted, or was deleted.
+            EpochMismatch: It was deleted and created anew.
             InvalidMessageFormat: It cannot be encoded.
             RepositoryError: The store failed.
         """
@@ -60,7 +66,7 @@ class LogQueues(LogConnectionsFactory):
 
     def append(self, msg: MessageContract, receiver: str | None) -> None:
         """Append ``msg``, for one listener or, with None, for all, and tell who waits."""
-        self.log.append(self.channel_id, [NewEntry(encode_message(msg), receiver, message_key(msg))])
+        self.log.append(self.channel_id, [NewEntry(encode_message(msg), receiver, message_key(msg))], self.epoch)
         self.notifier.wake([self.channel_id])
 
 
@@ -85,6 +91,10 @@ class LogQueue(LogBackedQueue):
         self._key = CursorKey(queues.channel_id, listener_id)
         self.acks_by = ack
 
+    def rebind(self, queues: LogQueues) -> None:
+        """Share the factory, and so the epoch, of the channel that it was loaded with."""
+        self._queues = queues
+
     @property
     def channel_id(self) -> str:
         """The channel whose log this is a view of."""
@@ -100,6 +110,7 @@ class LogQueue(LogBackedQueue):
 
         Raises:
             ChannelNotFound: The channel was not persisted, or was deleted.
+            EpochMismatch: It was deleted and created anew.
             InvalidMessageFormat: It cannot be encoded.
             RepositoryError: The store failed.
         """

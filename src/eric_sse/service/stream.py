@@ -134,8 +134,9 @@ class EventStream:
         return self._ended or self._last_words is not None
 
     def release(self) -> None:
-        """The consumer is done; nothing more is delivered. Idempotent."""
+        """The consumer is done; nothing more is delivered, and who still asks for a chunk gets None. Idempotent."""
         self._ended = True
+        self._woken.set()
         self._unsubscribe()
         self._released(self)
 

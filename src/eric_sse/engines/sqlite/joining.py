@@ -1,17 +1,16 @@
 """The application's own connection, on which the engine may write."""
 
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
-from eric_sse.engines.sqlite.session import Row, Session
+from eric_sse.engines.sqlite.session import Parameters, Row, Session
 from eric_sse.exception import ConfigurationError
 
 
 class JoinedSession(Session):
     """Statements on a connection of the application's, in its transaction."""
 
-    def _execute(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
+    def _execute(self, sql: str, parameters: Parameters) -> tuple[list[Row], sqlite3.Cursor]:
         text_factory = self.connection.text_factory
         self.connection.text_factory = str
         try:

@@ -10,8 +10,8 @@ from eric_sse.engines.sqlite.batch import Batch
 from eric_sse.engines.sqlite.database import Database
 from eric_sse.engines.sqlite.notifier import SqliteNotifier
 from eric_sse.engines.sqlite.retention import Trimmer, note_removal
-from eric_sse.engines.sqlite.session import Session
-from eric_sse.engines.sqlite.views import HEADS, count_sql, data_sql, head_from, page_sql
+from eric_sse.engines.sqlite.session import Parameters, Session
+from eric_sse.engines.sqlite.views import HEADS, count_sql, data_sql, head_from, page_sql, view_parameters
 from eric_sse.exception import ChannelNotFound, EricError, RepositoryError, StoreUnavailable
 from eric_sse.log import Append, Appended, Entry, Head, MessageLog, Page, Retention, View
 from eric_sse.log.ports import DEFAULT_PAGE_BYTES, DEFAULT_PAGE_MESSAGES, cut_page, new_epoch
@@ -73,13 +73,14 @@ class SqliteLog(MessageLog):
         max_bytes: int | None = DEFAULT_PAGE_BYTES,
     ) -> Page:
         kind = view if isinstance(view, View) else None
+        parameters = view_parameters(channel_id, after, view, limit)
         with self._database.snapshot() as session:
-            row = session.row(page_sql(kind), (channel_id, after, view if kind is None else None, limit))
+            row = session.row(page_sql(kind), parameters)
             if row is None:
                 raise ChannelNotFound(channel_id)
             log, head, (offsets, sizes, receivers) = row[0], head_from(decode_json(row[1])), decode_json(row[2])
             count = _fitting(sizes, max_bytes)
-            data = _data(session, kind, (log, after, view if kind is None else None, count), sizes[:count])
+            data = _data(session, kind, parameters | {"log": log, "limit": count}, sizes[:count])
         entries = [
             Entry(offset, receiver or None, one)
             for offset, receiver, one in zip(offsets[:count], receivers[:count], data, strict=True)
@@ -106,7 +107,7 @@ class SqliteLog(MessageLog):
     def count(self, channel_id: str, after: int, view: View | str, cap: int) -> int:
         kind = view if isinstance(view, View) else None
         with self._database.read() as session:
-            row = session.row(count_sql(kind), (channel_id, after, view if kind is None else None, cap))
+            row = session.row(count_sql(kind), view_parameters(channel_id, after, view, cap))
         if row is None:
             raise ChannelNotFound(channel_id)
         return int(row[0])
@@ -176,7 +177,7 @@ def _fitting(sizes: Sequence[int], max_bytes: int | None) -> int:
     return len(sizes)
 
 
-def _data(session: Session, kind: View | None, parameters: Sequence[object], sizes: Sequence[int]) -> list[bytes]:
+def _data(session: Session, kind: View | None, parameters: Parameters, sizes: Sequence[int]) -> list[bytes]:
     if sum(sizes) > _PACKED_BYTES:
         return [data for (data,) in session.rows(data_sql(kind, packed=False), parameters)]
     if not sizes:

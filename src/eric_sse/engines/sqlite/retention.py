@@ -27,9 +27,9 @@ _DUE = f"""SELECT json_group_array(id) FROM eric_logs l
 # Offsets of one log are consecutive: by count, what is trimmed follows from the last.
 _BY_COUNT = f"SELECT l.trimmed, {LAST} - l.max_messages FROM eric_logs l WHERE id = ?"  # noqa: S608 - as above
 # Through the one before the first that is young enough: also where the clock was set back in between.
-_BY_AGE = """SELECT coalesce(min(CASE WHEN m.at >= ?1 - l.max_age_s * 1000 THEN m.offset END) - 1, max(m.offset))
-    FROM (SELECT offset, at FROM eric_messages WHERE log = ?2 ORDER BY offset LIMIT ?3) m
-    JOIN eric_logs l ON l.id = ?2 WHERE l.max_age_s IS NOT NULL"""
+_BY_AGE = """SELECT coalesce(min(CASE WHEN m.at >= :now - l.max_age_s * 1000 THEN m.offset END) - 1, max(m.offset))
+    FROM (SELECT offset, at FROM eric_messages WHERE log = :log ORDER BY offset LIMIT :budget) m
+    JOIN eric_logs l ON l.id = :log WHERE l.max_age_s IS NOT NULL"""
 _NEWEST = "SELECT max(id) FROM eric_messages"
 _OLD_KEYS = "SELECT min(?, max(at)) FROM (SELECT at FROM eric_keys ORDER BY at LIMIT ?)"
 _NOTE_REMOVAL = """INSERT INTO eric_meta (key, value) VALUES ('changes', 1)
@@ -112,7 +112,7 @@ def _trim_log(session: Session, log: int, budget: int, now: int) -> int:
     if row is None:
         return 0
     trimmed, by_count = row
-    (by_age,) = session.rows(_BY_AGE, (now, log, budget))[0]
+    (by_age,) = session.rows(_BY_AGE, {"now": now, "log": log, "budget": budget})[0]
     through = min(max(by_count or 0, by_age or 0), trimmed + budget)
     if through <= trimmed:
         return 0

@@ -5,7 +5,7 @@ wait milliseconds to get it back. So what is many rows goes in by one statement,
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import chain
@@ -15,6 +15,7 @@ from eric_sse.engines.sqlite.errors import translate
 from eric_sse.exception import RepositoryError
 
 Row = tuple[Any, ...]
+Parameters = Sequence[object] | Mapping[str, object]
 
 # Powers of two below it are the only sizes of statement, so that SQLite's prepared statements are met again.
 _MAX_ITEMS = 1024
@@ -33,17 +34,17 @@ class Session:
         self.after_commit: list[Callable[[], None]] = []
         self._path = path
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows that the statement gives. Nothing stays open."""
         rows, _ = self._execute(sql, parameters)
         return rows
 
-    def row(self, sql: str, parameters: Sequence[object] = ()) -> Row | None:
+    def row(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """The first row, if there is one."""
         rows = self.rows(sql, parameters)
         return rows[0] if rows else None
 
-    def run(self, sql: str, parameters: Sequence[object] = ()) -> int:
+    def run(self, sql: str, parameters: Parameters = ()) -> int:
         """Run a statement; for one that writes, return how many rows it wrote."""
         _, cursor = self._execute(sql, parameters)
         return cursor.rowcount
@@ -83,7 +84,7 @@ class Session:
             raise
         self.run("RELEASE eric_sse")
 
-    def _execute(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
+    def _execute(self, sql: str, parameters: Parameters) -> tuple[list[Row], sqlite3.Cursor]:
         try:
             # Unlike connection.cursor(), this does not take over a row factory.
             cursor = sqlite3.Cursor(self.connection)

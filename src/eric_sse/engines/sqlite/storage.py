@@ -15,7 +15,7 @@ from eric_sse.repository import BatchKvStorage, TransactionalKvStorage
 _PACKED = "json_group_array(key), CAST(group_concat(value, char(10)) AS BLOB)"
 _MANY = f"SELECT {_PACKED} FROM eric_kv WHERE key IN ({{}})"  # noqa: S608 - all of it is in this file
 _RANGE = f"""SELECT {_PACKED} FROM (
-    SELECT key, value FROM eric_kv WHERE key >= ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4
+    SELECT key, value FROM eric_kv WHERE key >= :prefix AND key > :after AND key < :end ORDER BY key LIMIT :limit
 )"""  # noqa: S608 - as above
 _UPSERT = "INSERT INTO eric_kv (key, value) {} ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 # How many values at most come in one row, which SQLite bounds to a gigabyte.
@@ -84,8 +84,8 @@ def _range(session: Session, prefix: str, after: str, limit: int) -> list[tuple[
     if not _is_storable(prefix):
         return []
     # A key is never "", so that it comes after it.
-    row = session.rows(_RANGE, (prefix, after, _upper_bound(prefix), limit))[0]
-    return _unpack(row)
+    bounds = {"prefix": prefix, "after": after, "end": _upper_bound(prefix), "limit": limit}
+    return _unpack(session.rows(_RANGE, bounds)[0])
 
 
 def _upper_bound(prefix: str) -> str | bytes:

@@ -25,42 +25,49 @@ def head_from(values: Sequence[Any]) -> Head:
     return Head(epoch, trimmed, last, retention)
 
 
+def view_parameters(channel_id: str, after: int, view: View | str, limit: int) -> dict[str, object]:
+    """What the following statements take."""
+    return {"channel": channel_id, "after": after, "listener": None if isinstance(view, View) else view, "limit": limit}
+
+
 @cache
 def page_sql(kind: View | None) -> str:
     """What a view's page holds, without the data: log id, head, and offsets, sizes and receivers as JSON.
 
-    Parameters: channel, after, listener, limit. The kind None is a listener's own.
+    Parameters: `view_parameters`. The kind None is a listener's own.
     """
     source = _source(kind, "offset, length(data) AS size, receiver", "l.id")
     packed = "json_array(json_group_array(offset), json_group_array(size), json_group_array(receiver))"
-    return f"SELECT l.id, {_HEAD}, (SELECT {packed} FROM ({source})) FROM eric_logs l WHERE l.channel = ?1"  # noqa: S608
+    return f"SELECT l.id, {_HEAD}, (SELECT {packed} FROM ({source})) FROM eric_logs l WHERE l.channel = :channel"  # noqa: S608
 
 
 @cache
 def data_sql(kind: View | None, *, packed: bool) -> str:
     """The page's data, one after the other in one value, or a row each.
 
-    Parameters: log id, after, listener, limit.
+    Parameters: `view_parameters`, and the ``log`` id.
     """
     columns = "CAST(group_concat(data, '') AS BLOB)" if packed else "data"
-    return f"SELECT {columns} FROM ({_source(kind, 'offset, data', '?1')})"  # noqa: S608 - as above
+    return f"SELECT {columns} FROM ({_source(kind, 'offset, data', ':log')})"  # noqa: S608 - as above
 
 
 @cache
 def count_sql(kind: View | None) -> str:
-    """How many messages a view holds. Parameters: channel, after, listener, cap."""
+    """How many messages a view holds, up to the limit. Parameters: `view_parameters`."""
     source = _source(kind, "offset", "l.id")
-    return f"SELECT (SELECT count(*) FROM ({source})) FROM eric_logs l WHERE l.channel = ?1"  # noqa: S608 - as above
+    return f"SELECT (SELECT count(*) FROM ({source})) FROM eric_logs l WHERE l.channel = :channel"  # noqa: S608 - as above
 
 
 def _source(kind: View | None, columns: str, log: str) -> str:
     # INDEXED BY: no statistics that an application's ANALYZE leaves may talk SQLite into reading what is for others.
     select = f"SELECT {columns} FROM eric_messages INDEXED BY eric_messages_by"  # noqa: S608 - as above
-    broadcasts = f"{select}_receiver WHERE log = {log} AND receiver = '' AND offset > ?2"
+    broadcasts = f"{select}_receiver WHERE log = {log} AND receiver = '' AND offset > :after"
     if kind is View.EVERYTHING:
-        union = f"{select}_log WHERE log = {log} AND offset > ?2"
+        union = f"{select}_log WHERE log = {log} AND offset > :after"
     elif kind is View.BROADCASTS:
         union = broadcasts
     else:
-        union = f"{broadcasts} UNION ALL {select}_receiver WHERE log = {log} AND receiver = ?3 AND offset > ?2"
-    return f"{union} ORDER BY offset LIMIT ?4"
+        union = (
+            f"{broadcasts} UNION ALL {select}_receiver WHERE log = {log} AND receiver = :listener AND offset > :after"
+        )
+    return f"{union} ORDER BY offset LIMIT :limit"
