@@ -14,6 +14,7 @@ from eric_sse.prefabs import SSEChannel
 
 STREAMS = 1_000
 SECONDS = 60
+SETTLE_SECONDS = 6
 WAITING_SECONDS = 5
 
 
@@ -38,7 +39,8 @@ async def _wait(channel: SSEChannel) -> int:
     listener.start()
     stream = channel.message_stream(listener)
     waiting = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(1)
+    # What was just written is looked after for some seconds, until it must be visible to everybody.
+    await asyncio.sleep(SETTLE_SECONDS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
     await asyncio.sleep(WAITING_SECONDS)
     woken = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before

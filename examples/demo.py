@@ -150,7 +150,7 @@ class Client:
 
     async def is_listening(self) -> None:
         """Return when the server has told it where it is: from then on it misses nothing."""
-        while not self.source.last_event_id and not self.finished.is_set():
+        while not self.source.last_event_id and not self.finished.is_set():  # noqa: ASYNC110 - nothing else tells
             await asyncio.sleep(0.01)
 
     @property
@@ -341,9 +341,8 @@ def tell(demo: Demo, console: Console) -> bool:
     """Print the table and what it means; whether all went well."""
     is_good = all(Verdict.of(client.quakes, demo.quakes).is_good for client in demo.clients)
     console.print(table(demo))
-    refused = next(
-        (f" Somebody was told: {r}." for r in [demo.publisher.refused, *(c.refused for c in demo.clients)] if r), ""
-    )
+    refusals = [demo.publisher.refused, *(client.refused for client in demo.clients)]
+    refused = next((f" Somebody was told: {refusal}." for refusal in refusals if refusal), "")
     text = GOOD.format(repeats=demo.publisher.repeats) if is_good else BAD.format(refused=refused)
     console.print(text)
     return is_good
@@ -362,11 +361,10 @@ async def main(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description="Kill a server half-way through a stream; nothing is lost or repeated."
-    )
+    parser = argparse.ArgumentParser(description="Kill a server half-way through a stream, and count what is lost.")
     parser.add_argument("--store", metavar="URL", help="use this store instead of SQLite in a temporary folder")
     try:
         sys.exit(asyncio.run(main(parser.parse_args())))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit("demo: stopped")
+        sys.stderr.write("demo: stopped\n")
+        sys.exit(130)

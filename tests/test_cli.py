@@ -6,6 +6,8 @@ import pty
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 import pytest
@@ -296,17 +298,26 @@ def test_a_closed_pipe_ends_it_quietly(server, channel, url):
     assert sink.returncode == 0
 
 
-def test_sigterm_leaves_nothing_behind(store, tmp_path):
+def test_sigterm_leaves_nothing_behind(store):
     """A command that works on a store takes its temporary folder away, however it is ended."""
-    seed(store[1], "news", "bob")
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    seed(store[1], "news")
     command = [*COMMAND, "listen", "news", "--from", "earliest", *store]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(TMPDIR=str(temporary))) as sink:
+    with (
+        TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(TMPDIR=folder)) as sink,
+    ):
         sink.stdout.readline()
-        assert list(temporary.iterdir())
+        assert list(Path(folder).iterdir())
         sink.terminate()
-    assert (sink.returncode, list(temporary.iterdir())) == (143, [])
+        assert (sink.wait(), list(Path(folder).iterdir())) == (143, [])
+
+
+def test_a_long_temporary_folder_is_no_trouble(store, tmp_path):
+    """The path of a unix-domain socket is short; the command finds a folder that is."""
+    seed(store[1], "news")
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    assert eric("channel", "list", *store, env={"TMPDIR": str(folder)}).out.startswith("news\t")
 
 
 # backup

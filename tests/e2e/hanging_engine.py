@@ -3,47 +3,37 @@
 ``hanging:////path/to/events.db`` hangs while ``/path/to/events.db.hang`` exists, in an ``open()`` that no timeout ends.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from eric_sse.engine import Engine
 from eric_sse.engines import open_engine
 from eric_sse.log import MessageLog
 
 
+def _hanging(name: str) -> Callable[..., Any]:
+    def call(self: "HangingLog", *arguments: object, **options: object) -> Any:
+        if self.fifo.exists():
+            self.fifo.read_bytes()  # until somebody writes: nobody does
+        return getattr(self.log, name)(*arguments, **options)
+
+    return call
+
+
 class HangingLog(MessageLog):
-    """A log whose every call may hang."""
+    """A log whose every call hangs while there is a FIFO."""
 
-    def __init__(self, log, fifo):
-        self._log = log
-        self._fifo = fifo
+    create = _hanging("create")
+    append_group = _hanging("append_group")
+    read = _hanging("read")
+    heads = _hanging("heads")
+    trim = _hanging("trim")
+    drop = _hanging("drop")
 
-    def _hang(self):
-        if self._fifo.exists():
-            self._fifo.read_bytes()  # until somebody writes: nobody does
-
-    def create(self, channel_id, retention):
-        self._hang()
-        return self._log.create(channel_id, retention)
-
-    def append_group(self, appends):
-        self._hang()
-        return self._log.append_group(appends)
-
-    def read(self, channel_id, after, view, limit=256, max_bytes=None):
-        self._hang()
-        return self._log.read(channel_id, after, view, limit, max_bytes)
-
-    def heads(self, channel_ids):
-        self._hang()
-        return self._log.heads(channel_ids)
-
-    def trim(self, limit=10_000):
-        self._hang()
-        return self._log.trim(limit)
-
-    def drop(self, channel_id):
-        self._hang()
-        self._log.drop(channel_id)
+    def __init__(self, log: MessageLog, fifo: Path) -> None:
+        self.log = log
+        self.fifo = fifo
 
 
 def open_hanging(url: str) -> Engine:

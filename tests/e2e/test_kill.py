@@ -37,9 +37,7 @@ class Battle:
 
         self.publishers = [Publisher(url, f"p{number}", seeded(), tuple(LISTENERS)) for number in range(4)]
         listeners = f"{url}{PATH}/listeners"
-        self.forgetful = ForgetfulFollower(
-            f"{listeners}/forgetful/events", f"{listeners}/forgetful/ack", seeded()
-        )
+        self.forgetful = ForgetfulFollower(f"{listeners}/forgetful/events", f"{listeners}/forgetful/ack", seeded())
         self.followers = [
             Follower(f"{listeners}/auto/events", "auto"),
             Follower(f"{listeners}/explicit/events", "explicit", f"{listeners}/explicit/ack"),
@@ -65,6 +63,7 @@ class Battle:
 
 
 async def publish_end(url: str) -> None:
+    """Publish what followers end at."""
     async with httpx2.AsyncClient(base_url=url) as http:
         (await http.post(f"{PATH}/messages", json={"type": END, "payload": None})).raise_for_status()
 

@@ -1,12 +1,11 @@
 """A service over each engine that is built in; whoever leaves a task behind fails."""
 
-import asyncio
-
 import pytest
 
 from eric_sse.engine import Engine
 from eric_sse.engines import open_engine
-from eric_sse.service import Service
+from eric_sse.service import Service, opening, threads
+from support.leaks import assert_no_task_is_left
 from support.streams import Reader
 from support.watched_log import WatchedLog
 
@@ -33,9 +32,7 @@ def log(engine):
 @pytest.fixture(autouse=True)
 async def _no_task_is_left():
     yield
-    async with asyncio.timeout(2):
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0.005)
+    await assert_no_task_is_left()
 
 
 @pytest.fixture
@@ -64,10 +61,16 @@ async def open_reader(service):
 
 
 @pytest.fixture
-def hung_store_later(log):
-    """Call it, and the store's reads hang until the test ends."""
+def hung_store_later(log, monkeypatch):
+    """Call it, and the store's reads hang until the test ends; nobody waits for them long."""
     gates = []
-    yield lambda: gates.extend(log.close_gate(name) for name in ("read", "heads"))
+
+    def hang():
+        monkeypatch.setattr(opening, "_FIRST_ANSWER_WITHIN_S", 0.05)
+        monkeypatch.setattr(threads, "ANSWER_WITHIN_S", 0.05)
+        gates.extend(log.close_gate(name) for name in ("read", "heads"))
+
+    yield hang
     log.gates.clear()
     for gate in gates:
         gate.open()

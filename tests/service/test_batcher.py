@@ -11,21 +11,25 @@ from eric_sse.service.batcher import Batcher
 
 
 def append(channel="c", messages=1):
+    """So many messages for a channel."""
     return Append(channel, [NewEntry(b"{}")] * messages)
 
 
 def stored(log):
+    """How many messages the channel holds."""
     return len(log.read("c", 0, View.EVERYTHING, 100_000, None).entries)
 
 
 @pytest.fixture
 def executor():
+    """Where commits run."""
     with ThreadPoolExecutor(1) as executor:
         yield executor
 
 
 @pytest.fixture
 def batcher(engine, executor):
+    """A batcher in whose log there is a channel "c"."""
     engine.log.create("c", Retention())
     return Batcher(engine.log, engine.notifier, executor, max_waiting=20, max_batch=50)
 
@@ -47,7 +51,7 @@ async def test_200_coroutines_share_commits(engine, executor, log):
         return [(await batcher.publish(append())).offsets[0] for _ in range(10)]
 
     offsets = await asyncio.gather(*(publisher() for _ in range(200)))
-    assert sorted(sum(offsets, [])) == list(range(1, 2001))
+    assert sorted(offset for mine in offsets for offset in mine) == list(range(1, 2001))
     assert log.calls["append_group"] <= 2000 / 50
 
 

@@ -8,24 +8,24 @@ import pytest
 from eric_sse.exception import ChannelNotFound, ListenerNotFound, StoreUnavailable
 from eric_sse.log import CursorKey, Retention
 from eric_sse.message import Position
-from eric_sse.service import Outgoing, Service, opening, threads
+from eric_sse.service import Outgoing, Service, opening
 from eric_sse.service import stream as stream_module
 from support.streams import Reader
 
 
 @pytest.fixture(autouse=True)
 def _try_again_at_once(monkeypatch):
-    monkeypatch.setattr(opening, "_FIRST_ANSWER_WITHIN_S", 0.05)
     monkeypatch.setattr(opening, "_AGAIN_S", (0.01,))
     monkeypatch.setattr(stream_module, "_READ_AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr(threads, "ANSWER_WITHIN_S", 0.05)
 
 
 async def say(service, *payloads, to=None, channel="c"):
+    """Publish some messages; returns their ids."""
     return await service.publish(channel, [Outgoing(payload, to=to) for payload in payloads])
 
 
 def cursor(engine, listener="l"):
+    """Where a listener's cursor stands."""
     key = CursorKey("c", listener)
     return engine.cursors.get([key])[key]
 
@@ -89,6 +89,7 @@ class TestGaps:
     """What is missing is said."""
 
     async def open_gap(self, open_reader, last_id, channel="c", **start):
+        """A stream that begins with a gap, and the gap's reason."""
         reader = await open_reader(channel, last_event_id=last_id, **start)
         await reader.until(1)
         (event,) = reader.events
@@ -179,11 +180,13 @@ class TestHeartbeats:
     async def test_only_the_silent_get_one(self, service, open_reader):
         """The sweep leaves alone who sent something just now."""
         reader = await open_reader()
+        reading = asyncio.create_task(reader.stream.next_chunk())
+        await asyncio.sleep(0)
         service._hub.sweep()
         assert not reader.stream._heartbeat_due
         reader.stream.last_activity -= 16
         service._hub.sweep()
-        assert await reader.chunk() == b":\n\n"
+        assert await reading == b":\n\n"
 
     async def test_a_peer_that_takes_nothing_is_given_up(self, service, open_reader):
         """A chunk that is with the transport for too long ends the stream."""
@@ -266,6 +269,7 @@ class TestStoreAway:
     """The stream stays open while the store does not answer."""
 
     async def away(self, log):
+        """Have every read refused."""
         log.errors.update(read=StoreUnavailable("away"), heads=StoreUnavailable("away"))
 
     async def test_at_the_opening(self, service, log):

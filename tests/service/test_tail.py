@@ -26,6 +26,7 @@ from support.streams import Reader
 
 
 def frames(*offsets, receiver=None, size=10):
+    """Frames of so many bytes."""
     return [Frame(offset, receiver, b"%010d" % offset * (size // 10)) for offset in offsets]
 
 
@@ -94,11 +95,13 @@ any_json = st.recursive(
 stored_bytes = st.one_of(
     st.binary(),
     st.builds(
-        lambda kind, payload, space: encode_json({"v": 1, "k": "message", "t": kind}).removesuffix(b"}")
-        + b',"p":'
-        + payload.replace(b",", b"," + space)
-        + space
-        + b"}",
+        lambda kind, payload, space: (
+            encode_json({"v": 1, "k": "message", "t": kind}).removesuffix(b"}")
+            + b',"p":'
+            + payload.replace(b",", b"," + space)
+            + space
+            + b"}"
+        ),
         st.text(),
         any_json.map(encode_json),
         st.sampled_from([b"", b"\n", b"\r\n\r\n", b"\rdata: forged\r"]),
@@ -347,14 +350,16 @@ async def test_what_was_trimmed_unread_is_a_gap(service, engine, log, open_reade
     assert [event.id[-2:] for event in reader.events] == ["-4", "-5"]
 
 
-async def test_an_unexpected_error_does_not_end_the_tail(service, log, open_reader):
+async def test_an_unexpected_error_does_not_end_the_tail(service, log, open_reader, caplog):
     """A bug in an engine's read delays the news, and is logged."""
     reader = await open_reader()
     log.errors["read"] = ZeroDivisionError("a bug")
-    before = log.calls["read"]
+    gate = log.close_gate("read")
     await service.publish("c", [Outgoing(1)])
-    while log.calls["read"] == before:
-        await asyncio.sleep(0.001)
+    await gate.somebody_waits()
+    gate.open()
+    while "a bug" not in caplog.text:
+        await asyncio.to_thread(gate.pass_through)
     log.errors.clear()
     assert await reader.until(1) == ["1"]
 

@@ -108,7 +108,10 @@ def browsing(serving: Site, stream: str, profile: Path) -> Iterator[None]:
     if chromium is None:
         raise AssertionError("chromium is missing; install it with: apt-get install -y chromium")
     command = [chromium, *FLAGS, f"--user-data-dir={profile}", f"{serving.origin}/?stream={quote(stream, safe='')}"]
-    with (profile.parent / "chromium.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (
+        (profile.parent / "chromium.log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as process,
+    ):
         try:
             yield
         finally:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import httpx2
@@ -15,10 +15,18 @@ from eric_sse.wire.sse import Event
 CHANNEL = "load"
 END = "end"
 RETRY_MS = 50
+PATIENCE_S = 30
 NO_BOUND = {"max_messages": None, "max_age_s": None}
 
 Content = tuple[str, int]
 """Of a message: its publisher's name and its number there."""
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what nothing tells of."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 async def create_channel(http: httpx2.AsyncClient, channel: str = CHANNEL, **settings: object) -> None:
@@ -122,16 +130,13 @@ class Follower:
 
     async def is_listening(self) -> None:
         """Return when it knows where it is."""
-        while not self.source.last_event_id:
-            await asyncio.sleep(0.005)
+        await until(lambda: self.source.last_event_id != "")
 
     async def has_reconnected(self, times: int) -> None:
         """Return when it has, so many times, and received something since."""
-        while self.source.reconnects < times:
-            await asyncio.sleep(0.005)
+        await until(lambda: self.source.reconnects >= times)
         received = len(self.events)
-        while len(self.events) == received:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(self.events) > received)
 
 
 async def acknowledge(http: httpx2.AsyncClient, url: str, event_id: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from support.server import RunningServer, running_server
 
@@ -65,7 +65,7 @@ class Restartable:
         self._logs.append(self.server.log)
         return Stopped(status, seconds)
 
-    async def __aenter__(self) -> "Restartable":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

@@ -139,8 +139,9 @@ From = Annotated[Literal["earliest", "latest"] | None, Query(alias="from", descr
 
 _STREAM: dict[str, Any] = {
     "tags": ["streams"],
+    "status_code": 200,
     "response_class": EventStreamResponse,
-    "responses": {200: {"content": {"text/event-stream": {}}, "description": "the stream"}},
+    "response_description": "the stream",
 }
 
 

@@ -5,11 +5,12 @@ So that a command has one code path, whether a server runs already or not.
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -20,6 +21,7 @@ from eric_sse.config import Settings, build
 from eric_sse.engines import open_engine
 
 _STOP_TIMEOUT_S = 5.0
+_LONGEST_FOLDER = 75
 
 
 def read_settings(store: str | None) -> Settings:
@@ -50,7 +52,7 @@ def private_server(store: str) -> Iterator[Path]:
     # A command's errors are its answer's; the server's log would say them twice.
     logging.getLogger().addHandler(logging.NullHandler())
     settings = read_settings(store)
-    with TemporaryDirectory(prefix="eric_sse-") as folder, open_engine(store) as engine:
+    with TemporaryDirectory(prefix="eric_sse-", dir=_short_folder()) as folder, open_engine(store) as engine:
         app, service = build(engine, settings)
         path = Path(folder) / "socket"
         # Resolved when it accepts connections, or with the error where it never does.
@@ -65,6 +67,12 @@ def private_server(store: str) -> Iterator[Path]:
         finally:
             server.should_exit = True
             thread.join(_STOP_TIMEOUT_S)
+
+
+def _short_folder() -> str:
+    """Where the folder of the socket is made. The path of a socket holds 104 bytes on some systems."""
+    folder = gettempdir()
+    return folder if len(os.fsencode(folder)) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108 - the folder in it is ours
 
 
 def _run(server: DrainingServer, path: Path, ready: "Future[None]") -> None:
