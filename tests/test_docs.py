@@ -1,5 +1,6 @@
 """The documentation: its examples run and print what it says, and what it names is there."""
 
+import doctest
 import inspect
 import pkgutil
 import re
@@ -68,6 +69,14 @@ def test_nothing_is_undocumented():
     ours = [x for x in values if inspect.isclass(x) or inspect.isfunction(x) if x.__module__.startswith("eric_sse")]
     assert [x for x in ours if not x.__name__.startswith("_") and not inspect.getdoc(x)] == []
     assert len(ours) > len(modules)
+
+
+def test_every_example_in_a_docstring_runs():
+    """The examples in the reference print what they say."""
+    modules = pkgutil.walk_packages(eric_sse.__path__, "eric_sse.")
+    results = [doctest.testmod(import_module(m.name)) for m in modules if not m.name.endswith("__main__")]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) > 0
 
 
 def test_every_setting_is_explained():

@@ -336,6 +336,14 @@ class TestPublishing:
             assert_problem(response, 413, "10000")
         assert stored(engine) == 0
 
+    async def test_a_body_that_breaks_off(self, app, engine):
+        """A client that goes away before it has said everything has said nothing."""
+        exchange = Exchange(app, "/channels/c/messages", "POST", [("content-type", "application/json")], body=None)
+        exchange.receive(type="http.request", body=b'{"payload":1', more_body=True)
+        exchange.disconnect()
+        assert await exchange.ended() is None
+        assert stored(engine) == 0
+
     async def test_concurrent_publishers_share_commits(self, client, log):
         """Requests that come together are stored together."""
         responses = await asyncio.gather(
@@ -524,9 +532,16 @@ class TestAround:
         """404 and 405 are problems too, and say where to look."""
         assert_problem(await client.get("/nothing"), 404, "GET /nothing", "/docs")
         assert_problem(await client.get("/channels/"), 404)
-        response = await client.put("/channels/c", json={})
-        assert_problem(response, 405, "PUT /channels/c")
-        assert response.headers["allow"]
+
+    @pytest.mark.parametrize(
+        ("path", "allowed"),
+        [("", "GET, POST"), ("/c", "GET, DELETE"), ("/c/messages", "POST"), ("/c/events", "GET, HEAD")],
+    )
+    async def test_no_such_method(self, client, path, allowed):
+        """405 names the methods that there are."""
+        response = await client.put(f"/channels{path}", json={})
+        assert_problem(response, 405, f"PUT /channels{path}")
+        assert response.headers["allow"] == allowed
 
     @pytest.mark.parametrize("segment", ["%FF", "%C3%28", "%ED%A0%80"])
     async def test_paths_that_are_not_utf8(self, client, segment):

@@ -166,7 +166,7 @@ async def hanging(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hanging\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[eric_sse.engines]\nhanging = e2e.hanging_engine:open_hanging\n")
     tests = Path(__file__).parent.parent
-    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(tests)])}
+    env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])}
     async with Restartable(f"hanging:///{tmp_path}/events.db", env=env) as server:
         await prepare(server)
         yield server

@@ -97,17 +97,19 @@ def test_failing_append_leaves_the_transaction(engine: SqliteEngine, connection:
     assert len(connection.execute("SELECT * FROM orders").fetchall()) == 1
 
 
+def _as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
+    return dict(zip([column[0] for column in cursor.description], row, strict=True))
+
+
 def test_factories_do_not_matter(engine: SqliteEngine, connection: sqlite3.Connection):
     """Row and text factories that the application has set neither disturb the engine nor are disturbed."""
-    connection.row_factory, connection.text_factory = sqlite3.Row, bytes
+    connection.row_factory, connection.text_factory = _as_dict, bytes
     with engine.join(connection):
         engine.storage.upsert("é", {"a": ["é"]})
         engine.log.append("c", [NewEntry(b"1", "é")])
-        assert list(engine.storage.fetch_all())[-1:] == [{"a": ["é"]}]
+        assert {"a": ["é"]} in engine.storage.fetch_all()
         assert engine.log.read("c", 0, "é").entries[0].receiver == "é"
-    assert (connection.row_factory, connection.text_factory) == (sqlite3.Row, bytes)
-    row = connection.execute("SELECT 'é' AS name").fetchone()
-    assert row["name"] == "é".encode()
+    assert connection.execute("SELECT 'é' AS name").fetchone() == {"name": "é".encode()}
     connection.commit()
 
 

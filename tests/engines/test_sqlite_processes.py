@@ -78,11 +78,19 @@ def test_killed_while_appending(engine: SqliteEngine, tmp_path: Path):
     assert stored[-1] == "end"
 
 
-@pytest.mark.parametrize(("watched", "count"), [(True, 500), (False, 100)])
-def test_news_soon(engine: SqliteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool, count: int):
-    """A message of another process is seen within 50 ms in 99 % of the cases, also where nothing can be watched."""
-    if not watched:
-        monkeypatch.setattr(notifier, "_try_to_watch", lambda _: None)
+def test_news_soon(engine: SqliteEngine, tmp_path: Path):
+    """A message of another process is seen within 50 ms in 99 % of 500 cases."""
+    assert sorted(_delays(engine, tmp_path, 500))[494] < 0.05
+
+
+def test_news_without_inotify(engine: SqliteEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where nothing can be watched, it is seen as soon in most cases."""
+    monkeypatch.setattr(notifier, "_try_to_watch", lambda _: None)
+    assert sorted(_delays(engine, tmp_path, 50))[25] < 0.05
+
+
+def _delays(engine: SqliteEngine, tmp_path: Path, count: int) -> list[float]:
+    """How long, in seconds, it takes from appending in another process to reading here."""
     news: Queue[str | None] = Queue()
     engine.notifier.listen(news.put)
     code = """
@@ -99,7 +107,7 @@ def test_news_soon(engine: SqliteEngine, tmp_path: Path, monkeypatch: pytest.Mon
         late.append(time.monotonic() - float(page.entries[0].data))
         after = page.through
     _finish(process)
-    assert sorted(late)[count * 99 // 100] < 0.05
+    return late
 
 
 def test_slow_disk(engine: SqliteEngine):
@@ -142,17 +150,14 @@ def test_idle_without_inotify(engine: SqliteEngine, monkeypatch: pytest.MonkeyPa
     assert after.user + after.system - before.user - before.system < 0.05
 
 
-def test_own_messages_are_told_once(engine: SqliteEngine):
-    """What this process has published, and told, is not told again for its commit."""
-    news: Queue[str | None] = Queue()
-    engine.log.create("d", Retention())
-    engine.notifier.listen(news.put)
-    engine.log.append("c", [NewEntry(b"1")])
-    engine.notifier.wake(["c"])
-    with open_sqlite(f"sqlite:///{engine._database.path}") as other:
-        other.log.append("d", [NewEntry(b"2")])
-    assert [news.get(timeout=_PATIENCE_S) for _ in range(2)] == ["c", "d"]
-    assert news.empty()
+def test_own_messages_are_known(engine: SqliteEngine):
+    """What this process has stored is not looked for: who stored it tells."""
+    engine.notifier.listen(lambda _: None)
+    watcher = engine.notifier._thread
+    assert watcher is not None
+    for number in range(1, 20):
+        engine.log.append("c", [NewEntry(b"")] * 2)
+        assert watcher._state.newest == number * 2
 
 
 def test_told_after_the_commit(engine: SqliteEngine):
@@ -164,6 +169,18 @@ def test_told_after_the_commit(engine: SqliteEngine):
         engine.notifier.wake(["c"])
         assert found.empty()
     assert found.get(timeout=_PATIENCE_S) == 1
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_closing_while_it_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool):
+    """Closing is safe at any moment of the thread's."""
+    monkeypatch.setattr(notifier, "_POLL_S", 0.0001)
+    if not watched:
+        monkeypatch.setattr(notifier, "_try_to_watch", lambda _: None)
+    for _ in range(30):
+        with open_sqlite(f"sqlite:///{tmp_path}/a.db") as engine:
+            engine.notifier.listen(lambda _: None)
+            engine.storage.upsert("key", 1)
 
 
 @pytest.mark.parametrize("removal", ["drop", "trim"])

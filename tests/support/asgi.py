@@ -8,20 +8,23 @@ from support.streams import PATIENCE_S, Reader
 class Exchange:
     """A request to an application, and what it answers.
 
+    With None as its body, the body is what the application is given with :meth:`receive`.
+
     Attributes:
         task: The application at work.
         messages: What it sent until now.
         stalled: Cleared, the peer takes nothing.
-        broken: Set, sending raises OSError, as ASGI allows when the peer is gone.
+        broken: What sending raises, where it does.
     """
 
-    def __init__(self, app, path, method="GET", headers=(), **scope):
+    def __init__(self, app, path, method="GET", headers=(), body=b"", **scope):
         self.messages = []
         self.stalled = asyncio.Event()
         self.stalled.set()
-        self.broken = False
+        self.broken = None
         self._incoming = asyncio.Queue()
-        self._incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        if body is not None:
+            self.receive(type="http.request", body=body, more_body=False)
         self._chunks = asyncio.Queue()
         path, _, query = path.partition("?")
         scope = {
@@ -53,8 +56,8 @@ class Exchange:
 
     async def _send(self, message):
         await self.stalled.wait()
-        if self.broken:
-            raise OSError("the peer is gone")
+        if self.broken is not None:
+            raise self.broken
         self.messages.append(message)
         if message["type"] == "http.response.body":
             self._chunks.put_nowait(message["body"] if message.get("more_body") else None)

@@ -28,7 +28,7 @@ def create_app(
 
     Example:
         >>> app = FastAPI()
-        >>> app.mount("/live", create_app(Service(open_engine("sqlite:///events.db"))))
+        >>> app.mount("/live", create_app(service))  # doctest: +SKIP
     """
 
     @asynccontextmanager

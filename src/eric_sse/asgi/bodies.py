@@ -6,8 +6,9 @@ import msgspec
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from eric_sse._util import id_problem
+from eric_sse._util import MAX_ID_BYTES, id_problem
 from eric_sse.exception import InvalidMessageFormat
 from eric_sse.log import Retention
 from eric_sse.message import MAX_OFFSET
@@ -21,6 +22,17 @@ MAX_MESSAGES = 10_000
 
 _DEFAULT = Retention()
 _CENTURY_S = 100 * 365.25 * 86_400
+
+
+# What the document says of ids; that they are checked is the service's business.
+_ID_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_ID_BYTES,
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$",
+    "not": {"enum": [".", ".."]},
+}
+_NewId = Annotated[StrictStr | None, Field(json_schema_extra={"anyOf": [_ID_SCHEMA, {"type": "null"}]})]
 
 
 class _Body(BaseModel):
@@ -37,7 +49,7 @@ class RetentionBody(_Body):
 class ChannelBody(_Body):
     """A channel to create."""
 
-    id: StrictStr | None = None
+    id: _NewId = None
     retry_ms: Annotated[StrictInt, Field(ge=0, le=86_400_000)] | None = None
     retention: RetentionBody = RetentionBody()
 
@@ -45,7 +57,7 @@ class ChannelBody(_Body):
 class ListenerBody(_Body):
     """A listener to subscribe."""
 
-    id: StrictStr | None = None
+    id: _NewId = None
     ack: Literal["auto", "explicit"] = "auto"
 
 
@@ -133,7 +145,10 @@ async def read_messages(request: Request) -> list[Outgoing]:
             something else, 422 where it is not messages.
         InvalidMessageFormat: A message's id cannot be one.
     """
-    body = await request.body()
+    try:
+        body = await request.body()
+    except ClientDisconnect as error:  # nobody is there to be told, and nothing to be logged
+        raise HTTPException(400, "the body broke off") from error
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == NDJSON:
         lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
@@ -172,9 +187,16 @@ _MESSAGE_SCHEMA = {
     "additionalProperties": False,
     "properties": {
         "payload": {"description": "any JSON value"},
-        "type": {"type": "string", "default": "message", "description": "the event's type; not eric.*"},
-        "to": {"type": "string", "description": "the id of the listener that it is for; without it, everybody"},
-        "id": {"type": "string", "description": "makes repeating the message harmless"},
+        "type": {
+            "type": "string",
+            "default": "message",
+            "minLength": 1,
+            "pattern": r"^[^\r\n\x00]+$",
+            "not": {"pattern": r"^eric\."},
+            "description": "the event's type; not eric.*",
+        },
+        "to": {**_ID_SCHEMA, "description": "the id of the listener that it is for; without it, everybody"},
+        "id": {**_ID_SCHEMA, "description": "makes repeating the message harmless"},
     },
 }
 
@@ -182,7 +204,14 @@ MESSAGES_OPENAPI: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"oneOf": [_MESSAGE_SCHEMA, {"type": "array", "items": _MESSAGE_SCHEMA}]}},
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        _MESSAGE_SCHEMA,
+                        {"type": "array", "items": _MESSAGE_SCHEMA, "minItems": 1, "maxItems": MAX_MESSAGES},
+                    ]
+                }
+            },
             NDJSON: {"schema": {"type": "string", "description": "one message a line"}},
         },
     }

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from eric_sse._util import get_logger
 from eric_sse.exception import (
@@ -104,7 +105,17 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if detail == HTTPStatus(error.status_code).phrase:  # the router's own: no such route, or not with that method
         detail = f"{request.method} {request.url.path} is nothing this server does; /docs lists what it does"
-    return problem(error.status_code, detail, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem(error.status_code, detail, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    # The router names the methods of the first route of that path only.
+    routes = request.app.router.routes
+    scopes = {method: {**request.scope, "method": method} for method in ("GET", "HEAD", "POST", "DELETE")}
+    return [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:

@@ -28,6 +28,8 @@ DRAIN_S = 0.6
 EXIT_WITHIN_S = 1.8
 """After how long, in seconds, a stopping process exits even if the store hangs. What was acknowledged is stored."""
 
+MAX_PORT = 65_535
+
 _WRITE_BUFFER_BYTES = 16 * 1024
 _BACKLOG = 2048
 
@@ -156,11 +158,14 @@ def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
     Raises:
         ConfigurationError: It cannot be bound; the message says why.
     """
+    if not 0 <= port <= MAX_PORT:  # the resolver would take it modulo 65,536
+        raise ConfigurationError(f"cannot listen on {host}:{port}: a port is a number from 0 to {MAX_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be one
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {reason}") from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -168,11 +173,11 @@ def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
         bound.bind(address)
         bound.listen(_BACKLOG)  # where another process bound it at the same moment, only this tells
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
-        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {reason}; stop what listens there, or choose another port with --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; "
+            "stop what listens there, or choose another port with --port"
         ) from error
     return bound
 
@@ -202,9 +207,13 @@ def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise ConfigurationError(f"cannot listen on {path}: there is a file of that name, and it is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # A live one with a full backlog would have the probe wait, and fails it at once like this.
+        probe.settimeout(0)
         try:
             probe.connect(str(path))
-        except OSError:
+        except ConnectionRefusedError:
             path.unlink()
             return
+        except BlockingIOError:
+            pass
     raise ConfigurationError(f"cannot listen on {path}: a server listens there; stop it, or choose another path")

@@ -65,7 +65,8 @@ class SqliteEngine(Engine):
 
         Where the connection is in no transaction, one is begun (``BEGIN IMMEDIATE``), for the application to commit.
         One that began by reading may find that somebody else has written since, and gets `StoreUnavailable`: begin
-        with ``BEGIN IMMEDIATE``. Commit soon: until then nobody else can write to the file.
+        with ``BEGIN IMMEDIATE``. Commit soon: until then nobody else can write to the file. Do not ``await`` inside:
+        what else runs in the thread meanwhile would be in the transaction, too.
 
         Example:
             >>> with closing(sqlite3.connect("shop.db")) as connection:  # doctest: +SKIP

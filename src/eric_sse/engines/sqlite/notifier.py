@@ -128,8 +128,8 @@ class _Watcher(threading.Thread):
                 self._state = self._state._replace(newest=newest)
 
     def end(self) -> None:
-        self._ended = True
         os.write(self._end_write, b"x")
+        self._ended = True  # not before: the thread closes the pipe as soon as it sees this
         if threading.current_thread() is not self:
             self.join()
 

@@ -1,0 +1,340 @@
+"""The real server: what it binds to, what it makes of odd HTTP, and that it stops."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from eric_sse.asgi import create_app
+from eric_sse.asgi.server import bind, bind_unix, create_server
+from eric_sse.engines.memory import open_memory
+from eric_sse.exception import ConfigurationError
+from eric_sse.service import Service, ServiceOptions
+
+HOST = b"Host: test\r\n"
+JSON = b"Content-Type: application/json\r\n"
+
+
+class TestBind:
+    """TCP sockets."""
+
+    def test_any_free_port(self):
+        """Port 0 takes one that is free, and connections are accepted by the kernel at once."""
+        with bind("127.0.0.1", 0) as bound, socket.create_connection(bound.getsockname(), timeout=1):
+            assert bound.getsockname()[1] > 0
+
+    def test_a_port_in_use(self):
+        """It is refused, and the message says what to do."""
+        with (
+            bind("127.0.0.1", 0) as bound,
+            pytest.raises(ConfigurationError, match=r"in use; stop what listens there, or .* --port"),
+        ):
+            bind("127.0.0.1", bound.getsockname()[1])
+
+    @pytest.mark.parametrize(
+        ("host", "port"),
+        [("192.0.2.1", 0), ("no-such-host.invalid", 0), ("a..b", 0), ("a\0b", 0), ("127.0.0.1", 70_000)],
+    )
+    def test_what_cannot_be(self, host, port):
+        """Addresses, names and ports that are none are refused."""
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            bind(host, port)
+
+    def test_vanished_peers_are_given_up(self):
+        """Connections inherit how long the kernel waits for a peer that acknowledges nothing."""
+        with bind("127.0.0.1", 0, 7.5) as bound, socket.create_connection(bound.getsockname()):
+            accepted, _ = bound.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7500
+
+
+class TestBindUnix:
+    """Unix-domain sockets."""
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        """Where to."""
+        return tmp_path / "s"
+
+    def test_a_dead_servers_socket_is_replaced(self, path):
+        """What a server left behind when it was killed is in nobody's way."""
+        bind_unix(path).close()
+        with bind_unix(path), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+    def test_a_living_servers_socket_is_not(self, path):
+        """It is refused, and the other goes on."""
+        with bind_unix(path) as living:
+            with pytest.raises(ConfigurationError, match="a server listens there"):
+                bind_unix(path)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                living.accept()[0].close()
+
+    def test_a_living_server_that_is_overrun(self, path):
+        """One whose backlog is full is alive too."""
+        with contextlib.ExitStack() as stack:
+            living = stack.enter_context(socket.socket(socket.AF_UNIX))
+            living.bind(str(path))
+            living.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    client.settimeout(0)
+                    client.connect(str(path))
+            with pytest.raises(ConfigurationError, match="a server listens there"):
+                bind_unix(path)
+        assert path.exists()
+
+    def test_a_file_is_left_alone(self, path):
+        """What is no socket is never removed."""
+        path.write_text("mine")
+        with pytest.raises(ConfigurationError, match="no socket"):
+            bind_unix(path)
+        assert path.read_text() == "mine"
+
+    @pytest.mark.parametrize("name", ["no/such/folder", "x" * 200])
+    def test_what_cannot_be(self, tmp_path, name):
+        """Paths that cannot be bound are refused."""
+        with pytest.raises(ConfigurationError, match="cannot listen on"):
+            bind_unix(tmp_path / name)
+
+
+class Serving:
+    """A server in a thread of its own, with a channel "c"."""
+
+    def __init__(self, options):
+        self._socket = bind("127.0.0.1", 0)
+        self.port = self._socket.getsockname()[1]
+        self._started = threading.Event()
+        self._options = options
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self):
+        with open_memory() as engine:
+            self.service = Service(engine, self._options)
+            app = create_app(self.service)
+            self._server = create_server(app, self.service, on_started=self._started.set)
+            self._server.run([self._socket])
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._started.wait(10)
+        httpx2.post(f"http://127.0.0.1:{self.port}/channels", json={"id": "c"}).raise_for_status()
+        return self
+
+    def __exit__(self, *_):
+        self._server.should_exit = True
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def connect(self, **options):
+        """A connection."""
+        client = socket.socket()
+        client.settimeout(5)
+        for name, value in options.items():
+            client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+        client.connect(("127.0.0.1", self.port))
+        return client
+
+    def talk(self, request, until):
+        """What is answered to bytes, up to the bytes that are waited for."""
+        with self.connect() as client:
+            client.sendall(request)
+            return read_until(client, until)
+
+    def publish(self, payload):
+        """Publish a message."""
+        url = f"http://127.0.0.1:{self.port}/channels/c/messages"
+        httpx2.post(url, json={"payload": payload}).raise_for_status()
+
+    def streams(self):
+        """How many streams are open."""
+        return httpx2.get(f"http://127.0.0.1:{self.port}/channels/c").json()["streams"]
+
+    def await_streams(self, count):
+        """Return when so many streams are open."""
+        deadline = time.monotonic() + 5
+        while self.streams() != count:
+            assert time.monotonic() < deadline, f"{self.streams()} streams are open, not {count}"
+
+
+def read_until(client, until):
+    """Read from a socket until there are those bytes, or until its end."""
+    received = b""
+    while until not in received and (data := client.recv(65536)):
+        received += data
+    assert until in received, received
+    return received
+
+
+@pytest.fixture(scope="module")
+def serving():
+    """A server."""
+    with Serving(ServiceOptions()) as serving:
+        yield serving
+
+
+class TestOddHttp:
+    """What HTTP allows, and few clients do."""
+
+    def post(self, body, *headers):
+        """A publish."""
+        return b"".join([b"POST /channels/c/messages HTTP/1.1\r\n", HOST, JSON, *headers, b"\r\n", body])
+
+    def test_pipelined(self, serving):
+        """Requests that are sent ahead are answered in order, without those behind a stream."""
+        request = self.post(b'{"payload":1}', b"Content-Length: 13\r\n")
+        answer = serving.talk(request * 3 + b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n", b'"ok"')
+        assert answer.count(b"201 Created") == 3
+
+    def test_chunked(self, serving):
+        """A body in chunks, as slow as it likes."""
+        with serving.connect() as client:
+            for part in (
+                self.post(b"", b"Transfer-Encoding: chunked\r\n"),
+                b'5\r\n{"pay\r\n',
+                b'8\r\nload":1}\r\n0\r\n\r\n',
+            ):
+                client.sendall(part)
+            assert b"201 Created" in read_until(client, b"ids")
+
+    def test_expect(self, serving):
+        """A client that asks first is told to go on, or that it is too much before it has sent anything."""
+        with serving.connect() as client:
+            client.sendall(self.post(b"", b"Expect: 100-continue\r\nContent-Length: 13\r\n"))
+            read_until(client, b"100 Continue\r\n\r\n")
+            client.sendall(b'{"payload":1}')
+            read_until(client, b"201 Created")
+        answer = serving.talk(
+            self.post(b"", b"Expect: 100-continue\r\nContent-Length: 99999999\r\n"), b"max_body_bytes"
+        )
+        assert answer.startswith(b"HTTP/1.1 413")
+
+    def test_old_http(self, serving):
+        """A stream over HTTP/1.0 begins."""
+        serving.talk(b"GET /channels/c/events HTTP/1.0\r\n\r\n", b"retry: 3000")
+        serving.await_streams(0)
+
+    def test_head_keeps_the_connection(self, serving):
+        """HEAD on a stream ends at once, and the connection is of use for the next request."""
+        requests = b"".join(b"%b HTTP/1.1\r\n%b\r\n" % (r, HOST) for r in (b"HEAD /channels/c/events", b"GET /healthz"))
+        assert b"text/event-stream" in serving.talk(requests, b'"ok"')
+
+    @pytest.mark.parametrize("request_line", [b"GARBAGE", b"GET /\xff HTTP/1.1", b"GET / HTTP/9.9"])
+    def test_what_is_no_http(self, serving, request_line):
+        """It is refused."""
+        assert serving.talk(request_line + b"\r\n" + HOST + b"\r\n", b"\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+class TestStreams:
+    """Peers that go away, and peers that do not."""
+
+    def open(self, serving, **options):
+        """An open stream."""
+        client = serving.connect(**options)
+        client.sendall(b"GET /channels/c/events HTTP/1.1\r\n" + HOST + b"\r\n")
+        read_until(client, b"retry:")
+        return client
+
+    @pytest.mark.parametrize("way", ["close", "reset", "half"])
+    def test_a_peer_that_leaves(self, serving, way, caplog):
+        """However it goes, its stream is let go, and nothing is logged as an error."""
+        client = self.open(serving)
+        serving.await_streams(1)
+        if way == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if way == "half":
+            client.shutdown(socket.SHUT_WR)
+        else:
+            client.close()
+        serving.publish("to nobody")
+        serving.await_streams(0)
+        client.close()
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    def test_many_that_come_and_go(self, serving, caplog):
+        """A hundred that leave while they are sent to leave nothing behind."""
+        for _ in range(5):
+            clients = [self.open(serving) for _ in range(20)]
+            serving.publish("x" * 1000)
+            for client in clients:
+                client.close()
+        serving.await_streams(0)
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    def test_a_peer_that_reads_nothing(self):
+        """It costs a bounded number of bytes, is given up after the send timeout, and nobody else waits for it."""
+        with Serving(ServiceOptions(send_timeout_s=0.5)) as serving:
+            stalled, other = self.open(serving, SO_RCVBUF=4096), self.open(serving)
+            with stalled, other:
+                for _ in range(40):
+                    serving.publish("x" * 200_000)
+                    read_until(other, b'x"')
+                serving.await_streams(1)
+
+
+def test_an_application_that_does_not_start():
+    """The server says so."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app):
+        raise LookupError("a bug")
+        yield
+
+    with open_memory() as engine, bind("127.0.0.1", 0) as bound:
+        server = create_server(FastAPI(lifespan=lifespan), Service(engine))
+        with pytest.raises(ConfigurationError, match="did not start"):
+            server.run([bound])
+
+
+# A store that hangs from the first publish on, and a publisher and a stream that wait for it.
+HUNG_SERVER = """
+import threading
+from eric_sse.asgi.server import bind, serve
+from eric_sse.config import Settings, build
+from eric_sse.engines.memory import open_memory
+engine = open_memory()
+def hang(*_):
+    print("hangs", flush=True)
+    threading.Event().wait()
+engine.log.append_group = hang
+engine.log.read = hang
+app, service = build(engine, Settings())
+bound = bind("127.0.0.1", 0)
+serve(app, service, [bound], on_started=lambda: print(bound.getsockname()[1], flush=True))
+engine.close()
+"""
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_while_the_store_hangs(signal_number):
+    """Told to stop with open requests and a store that does not answer, it exits within two seconds, successfully."""
+    with subprocess.Popen([sys.executable, "-c", HUNG_SERVER], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = f"http://127.0.0.1:{process.stdout.readline().strip()}"
+            httpx2.post(f"{url}/channels", json={"id": "c"}).raise_for_status()
+            with httpx2.Client() as client, client.stream("GET", f"{url}/channels/c/events"):
+                publisher = threading.Thread(target=_publish_to_the_end, args=(url,))
+                publisher.start()
+                assert process.stdout.readline() == "hangs\n"
+                begun = time.monotonic()
+                os.kill(process.pid, signal_number)
+                assert process.wait(5) == 0
+                assert time.monotonic() - begun < 2
+                publisher.join()
+        finally:
+            process.kill()
+
+
+def _publish_to_the_end(url):
+    with contextlib.suppress(httpx2.HTTPError):
+        httpx2.post(f"{url}/channels/c/messages", json={"payload": 1})
