@@ -222,7 +222,7 @@ async def test_a_log_made_anew_under_a_stream_is_a_gap(engine, channel):
     await anext(stream)
     engine.log.drop("c")
     engine.log.create("c", Retention())
-    send(channel, 2)
+    send(engine.channels.load_one("c"), 2)
     events = [await anext(stream) for _ in range(2)]
     await stream.aclose()
     assert events[0]["data"]["reason"] == "epoch"

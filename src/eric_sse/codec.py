@@ -58,11 +58,23 @@ def encode_json(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         pass
     try:
-        return _encode_strictly(value).encode()
+        encoded = _encode_strictly(value).encode()
+        if _decode_value(encoded) == _with_lists(value):
+            return encoded
     except UnicodeEncodeError as error:
         raise InvalidMessageFormat(f"JSON cannot hold this value: lone surrogate at {error.start}") from error
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidMessageFormat(f"JSON cannot hold this value: {error}") from error
+    raise InvalidMessageFormat("JSON cannot hold this value as it is: the keys of objects are strings")
+
+
+def _with_lists(value: Any) -> Any:
+    """``value`` with lists for its tuples, which is what they become."""
+    if isinstance(value, dict):
+        return {key: _with_lists(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_lists(item) for item in value]
+    return value
 
 
 def encode_value(key: str, value: Any) -> bytes:

@@ -36,5 +36,6 @@ UNSTORABLE = {
     "decimal": decimal.Decimal("1.5"),
     "uuid": uuid.UUID(int=1),
     "tuple as a key": {(1,): 1},
+    "number as a key": {2: None},
     "too many digits": 10**5000,
 }

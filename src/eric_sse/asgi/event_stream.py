@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from eric_sse._util import get_logger
 from eric_sse.codec import encode_json
@@ -203,10 +203,17 @@ class EventStreamResponse(Response):
         self.source.aborted = abort
         watcher = asyncio.create_task(self._close_when_gone(receive))
         try:
-            while (chunk := await self.source.next_chunk()) is not None:
-                if not await _is_sent(send, {"type": "http.response.body", "body": chunk, "more_body": True}):
+            more = True
+            while more:
+                chunk = await self.source.next_chunk()
+                more = chunk is not None
+                try:
+                    await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
+                except (OSError, RuntimeError) as error:
+                    # The peer is gone: ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed
+                    # yet, what uvloop says of its closed transport, a RuntimeError, comes through.
+                    logger.debug("an event stream's peer is gone: %s", error)
                     return
-            await _is_sent(send, {"type": "http.response.body", "body": b""})
         except asyncio.CancelledError:
             # Given up: the response stays incomplete, and the server closes the connection. Unless somebody else
             # cancels too.
@@ -224,14 +231,3 @@ class EventStreamResponse(Response):
             pass  # a body where none belongs, and too large
         finally:
             self.source.close()
-
-
-async def _is_sent(send: Send, message: Message) -> bool:
-    try:
-        await send(message)
-    except (OSError, RuntimeError) as error:
-        # The peer is gone: ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed yet, what
-        # uvloop says of its closed transport, a RuntimeError, comes through.
-        logger.debug("an event stream's peer is gone: %s", error)
-        return False
-    return True

@@ -85,3 +85,7 @@ class AckBuffer:
             logger.warning("moving the cursors failed, trying again: %s", error)
             with self._lock:
                 self._arm()
+
+    def abandon(self) -> None:
+        """In a forked child: forget what the parent gathered, and the thread that was to flush it."""
+        self.__init__(self._cursors, self._interval_s)  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """Key-value storage: five methods, what some storages can do beyond them, and the keys."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -115,6 +116,10 @@ class InMemoryStorage(KvStorage):
     def delete(self, key: str) -> None:
         """Idempotent deletion."""
         self.items.pop(key, None)
+
+
+# What `quote` leaves as it is: asked first, since most ids are plain and it takes its time.
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 
 def storage_key(*components: str) -> str:

@@ -19,10 +19,6 @@ MESSAGE_TYPE_CLOSED = "eric.closed"
 """Type of the in-band message that says that the channel or listener is gone: there is nothing to come back to."""
 
 
-def _ignore(position: Position) -> None:
-    """Nobody wants to know."""
-
-
 def _nothing() -> None:
     """Nothing is to be done."""
 
@@ -61,7 +57,8 @@ class EventStream:
         retry_ms: What a client is told to wait, in milliseconds, while nothing better is known.
 
     Attributes:
-        delivered: Called with the position through which everything was delivered. Set it before the stream starts.
+        delivered: Called with the position through which everything was delivered, where somebody wants to know. Set
+            it before the stream starts.
         aborted: Called when the stream is given up; set by the consumer, to let go of its transport at once.
         last_activity: When a chunk was last returned or asked for (`time.monotonic`).
         is_writing: Whether a chunk is with the transport.
@@ -79,7 +76,7 @@ class EventStream:
         self.listener_id = listener_id
         self.last_activity = time.monotonic()
         self.is_writing = False
-        self.delivered: Callable[[Position], None] = _ignore
+        self.delivered: Callable[[Position], None] | None = None
         self.aborted: Callable[[], object] = _nothing
         self._read = read
         self._released = released
@@ -147,8 +144,9 @@ class EventStream:
         self._acknowledge()
         while not self._ended:
             self._woken.clear()
-            chunk = await self._take()
-            if chunk:
+            behind = self._tail_ahead()
+            chunk = self._take() if behind is None else await self._catch_up(behind)
+            if chunk := chunk or self._take_heartbeat():
                 self.is_writing = True
                 self.last_activity = time.monotonic()
                 return chunk
@@ -156,18 +154,27 @@ class EventStream:
                 await self._woken.wait()
         return None
 
-    async def _take(self) -> bytes:
+    def _tail_ahead(self) -> ChannelTail | None:
+        """The tail, where what comes next is in the log alone."""
+        start = self._start
+        if start is None or not self._opened or self._last_words is not None or start.tail.ended:
+            return None
+        return start.tail if self._position < start.tail.window.start else None
+
+    def _take(self) -> bytes:
+        """What is to be sent now, and needs no reading."""
         if self._last_words is not None:
             self._ended = True
             return self._last_words
         if self._start is None:
-            return self._greeting() or self._take_heartbeat()
+            return self._greeting()
         if not self._opened:
             return self._opening(self._start)
         if self._start.tail.ended:
             self.close_removed("channel")
             return b""
-        return await self._news(self._start.tail) or self._take_heartbeat()
+        window = self._start.tail.window
+        return b"" if self._position >= window.through else self._advance(window.after(self._position))
 
     def _has_nothing_to_do(self) -> bool:
         if self.has_ended:
@@ -176,7 +183,9 @@ class EventStream:
 
     def _acknowledge(self) -> None:
         # Closed without a word, the peer is gone: a server takes what is sent then, and throws it away.
-        if self._start is not None and self._position > self._acknowledged and self._last_words != b"":
+        if self.delivered is None or self._start is None or self._last_words == b"":
+            return
+        if self._position > self._acknowledged:
             self._acknowledged = self._position
             self.delivered(Position(self._start.tail.epoch, self._position))
 
@@ -195,7 +204,7 @@ class EventStream:
         return opening if start.gap is None else opening + encode_gap(start.gap, position)
 
     def _take_heartbeat(self) -> bytes:
-        if not self._heartbeat_due:
+        if not self._heartbeat_due or self.has_ended:
             return b""
         self._heartbeat_due = False
         if self._start is None or self._told == self._position:
@@ -203,18 +212,7 @@ class EventStream:
         self._told = self._position
         return encode_event(None, event_id=str(Position(self._start.tail.epoch, self._position)))
 
-    async def _news(self, tail: ChannelTail) -> bytes:
-        """What follows the position, for this listener; moves the position."""
-        window = tail.window
-        if self._position >= window.through:
-            return b""
-        if self._position >= window.start:
-            segment = window.after(self._position)
-        else:
-            caught_up = await self._catch_up(tail)
-            if not isinstance(caught_up, Segment):
-                return caught_up
-            segment = caught_up
+    def _advance(self, segment: Segment) -> bytes:
         self._position = segment.through
         chunk = segment.for_listener(self.listener_id)
         if chunk:
@@ -222,8 +220,8 @@ class EventStream:
             self._heartbeat_due = False
         return chunk
 
-    async def _catch_up(self, tail: ChannelTail) -> Segment | bytes:
-        """Read on from the log: a segment; or the bytes to send in its place."""
+    async def _catch_up(self, tail: ChannelTail) -> bytes:
+        """Read on from the log."""
         view = View.BROADCASTS if self.listener_id is None else self.listener_id
         try:
             page = await self._read(tail.channel_id, self._position, view, 256, CHUNK_BYTES)
@@ -241,4 +239,4 @@ class EventStream:
         if gap is not None:
             self._position = self._told = offset
             return encode_gap(gap, Position(tail.epoch, offset))
-        return Segment([encode_frame(tail.epoch, entry) for entry in page.entries], page.through)
+        return self._advance(Segment([encode_frame(tail.epoch, entry) for entry in page.entries], page.through))

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -23,6 +24,8 @@ WINDOW_BYTES = 1024 * 1024
 
 CHUNK_BYTES = 16 * 1024
 """How many bytes a stream hands to its connection at once, about. A peer that reads nothing costs a little more."""
+
+_REST_MIN_S, _REST_MAX_S = 0.001, 0.02
 
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -219,8 +222,9 @@ class ChannelTail:
                     page = await self._read(
                         self.channel_id, self.window.through, View.EVERYTHING, WINDOW_FRAMES // 4, WINDOW_BYTES // 4
                     )
-                    self._take(page)
                     failures = 0
+                    if self._take(page):
+                        await self._rest()
                 except ChannelNotFound:
                     self.end()
                 except EricError as error:
@@ -233,24 +237,37 @@ class ChannelTail:
         finally:
             self._task = None
 
+    async def _rest(self) -> None:
+        """Let the streams send, and pause as long again: what comes meanwhile leaves together.
+
+        Sending to thousands takes longer than storing a message; without the pause each would cost a write to each.
+        """
+        begun = time.monotonic()
+        await asyncio.sleep(0)  # the streams that were woken run before this returns
+        took = time.monotonic() - begun
+        if took >= _REST_MIN_S:
+            await asyncio.sleep(min(took, _REST_MAX_S))
+
     async def _back_off(self, failures: int) -> int:
         self._dirty = True
         await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
         return failures + 1
 
-    def _take(self, page: Page) -> None:
+    def _take(self, page: Page) -> bool:
+        """Add what was read to the window. Returns whether it was news."""
         if page.head.epoch != self.epoch:
             self.end()
-            return
+            return False
         if page.head.trimmed > self.window.through:
             # It was trimmed before it was read here; each stream finds out, and says so, when it reads the log.
             self.window = Window(page.through)
         elif page.through > self.window.through:
             self.window.extend([encode_frame(self.epoch, entry) for entry in page.entries], page.through)
         else:
-            return
+            return False
         self._dirty = self._dirty or page.through < page.head.last
         self._wake_all()
+        return True
 
     def _wake_all(self) -> None:
         for wake in tuple(self._wakes.values()):

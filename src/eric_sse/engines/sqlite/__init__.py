@@ -104,6 +104,7 @@ class SqliteEngine(Engine):
             self._database.close()
 
     def _after_fork(self) -> None:
+        self.acks.abandon()
         if self._database.abandon():
             self._notifier.abandon()
             self._log.abandon()
