@@ -20,7 +20,6 @@ from eric_sse.exception import (
     ChannelNotFound,
     EpochMismatch,
     EricError,
-    ItemNotFound,
     RepositoryError,
 )
 from eric_sse.log import (
@@ -136,21 +135,6 @@ class MemoryStorage(BatchKvStorage, TransactionalKvStorage):
         with self._memory.lock:
             found = [value for key, value in self._memory.values.items() if key.startswith(prefix)]
         return [decode_json(value) for value in found]
-
-    def fetch_all(self) -> Iterable[Any]:
-        return self.fetch_by_prefix("")
-
-    def upsert(self, key: str, value: Any) -> None:
-        self.upsert_many({key: value})
-
-    def fetch_one(self, key: str) -> Any:
-        try:
-            return self.fetch_many([key])[key]
-        except KeyError:
-            raise ItemNotFound(key) from None
-
-    def delete(self, key: str) -> None:
-        self.delete_many([key])
 
     def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         with self._memory.lock:

@@ -46,7 +46,7 @@ class KvStorage(ABC):
 
 
 class BatchKvStorage(KvStorage):
-    """A power of some storages: many keys in one round trip."""
+    """A power of some storages: many keys in one round trip. One key is then many of one."""
 
     @abstractmethod
     def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
@@ -66,6 +66,29 @@ class BatchKvStorage(KvStorage):
 
         In key order (by code points). ``after=""`` starts at the beginning.
         """
+
+    def fetch_all(self) -> Iterable[Any]:
+        """Return all items that have been persisted."""
+        return self.fetch_by_prefix("")
+
+    def upsert(self, key: str, value: Any) -> None:
+        """Updates or inserts a value given its corresponding key."""
+        self.upsert_many({key: value})
+
+    def fetch_one(self, key: str) -> Any:
+        """Return value correspondent to key.
+
+        Raises:
+            ItemNotFound: There is none.
+        """
+        try:
+            return self.fetch_many([key])[key]
+        except KeyError:
+            raise ItemNotFound(key) from None
+
+    def delete(self, key: str) -> None:
+        """Idempotent deletion. Does not throw an error on invalid key."""
+        self.delete_many([key])
 
 
 class TransactionalKvStorage(KvStorage):

@@ -8,7 +8,7 @@ from typing import Any
 from eric_sse.codec import decode_json, encode_value
 from eric_sse.engines.sqlite.database import Database
 from eric_sse.engines.sqlite.session import Row, Session
-from eric_sse.exception import ItemNotFound, RepositoryError
+from eric_sse.exception import RepositoryError
 from eric_sse.repository import BatchKvStorage, TransactionalKvStorage
 
 # Values are JSON on one line each: many of them come out as one row, see session.py.
@@ -40,21 +40,6 @@ class SqliteStorage(BatchKvStorage, TransactionalKvStorage):
                 if len(page) < _PAGE:
                     return found
                 after = page[-1][0]
-
-    def fetch_all(self) -> Iterable[Any]:
-        return self.fetch_by_prefix("")
-
-    def upsert(self, key: str, value: Any) -> None:
-        self.upsert_many({key: value})
-
-    def fetch_one(self, key: str) -> Any:
-        try:
-            return self.fetch_many([key])[key]
-        except KeyError:
-            raise ItemNotFound(key) from None
-
-    def delete(self, key: str) -> None:
-        self.delete_many([key])
 
     def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         with self._database.snapshot() as session:
