@@ -76,7 +76,7 @@ class Publisher:
 
     def __init__(self, http: httpx2.AsyncClient, quakes: list[Quake]) -> None:
         self.sent = 0  # and answered, so the server has them on its disk
-        self.repeats = 0
+        self.attempts = 0  # that failed
         self.refused = ""
         self._http = http
         self._quakes = quakes
@@ -85,36 +85,37 @@ class Publisher:
     async def run(self) -> None:
         """Send everything."""
         for start in range(0, len(self._quakes), QUAKES_A_REQUEST):
-            some = self._quakes[start : start + QUAKES_A_REQUEST]
-            # The message's id is the quake's. Who gets no answer cannot know whether the messages were stored; with
-            # ids of their own it does not matter: repeating them stores nothing twice.
-            lines = [json.dumps({"type": "quake", "id": quake["id"], "payload": quake}) for quake in some]
-            while not await self._is_stored("\n".join(lines)):
-                self.repeats += 1
+            first, end = start, start + QUAKES_A_REQUEST
+            while not await self._is_stored(self._quakes[first:end]):
+                # Who gets no answer cannot know whether the messages were stored. With ids of their own it does not
+                # matter: repeating them stores nothing twice. To show it, those before, which were, are repeated too.
+                first = max(0, start - QUAKES_A_REQUEST)
+                self.attempts += 1
                 await asyncio.sleep(0.1)
             if self.refused:
                 break
-            await self._progress(len(some))
-        await self._progress(0)
+            await self._progress(min(end, len(self._quakes)))
+        await self._progress(self.sent)
 
     async def has_sent(self, number: int) -> None:
         """Return when so many were sent."""
         async with self._progressed:
             await self._progressed.wait_for(lambda: self.sent >= number or self.refused)
 
-    async def _is_stored(self, ndjson: str) -> bool:
+    async def _is_stored(self, some: list[Quake]) -> bool:
+        lines = [json.dumps({"type": "quake", "id": quake["id"], "payload": quake}) for quake in some]
         try:
             headers = {"Content-Type": "application/x-ndjson"}
-            answer = await self._http.post(f"{CHANNEL}/messages", content=ndjson, headers=headers)
+            answer = await self._http.post(f"{CHANNEL}/messages", content="\n".join(lines), headers=headers)
         except httpx2.TransportError:  # nobody listens, or the connection broke
             return False
         if answer.is_client_error:
             self.refused = answer.json()["detail"]
         return not answer.is_server_error
 
-    async def _progress(self, number: int) -> None:
+    async def _progress(self, sent: int) -> None:
         async with self._progressed:
-            self.sent += number
+            self.sent = sent
             self._progressed.notify_all()
 
 
@@ -276,7 +277,7 @@ def table(demo: Demo) -> Table:
     """What became of it, a row for each client."""
     shown = Table(box=SIMPLE_HEAD, show_edge=False, collapse_padding=True, pad_edge=False)
     for name in COLUMNS:
-        shown.add_column(name, justify="left" if name in {"client", "resumed from"} else "right", no_wrap=True)
+        shown.add_column(name, justify="left" if name in {"client", "resumed from"} else "right", overflow="fold")
     for client in demo.clients:
         verdict = Verdict.of(client.quakes, demo.quakes)
         shown.add_row(
@@ -295,18 +296,19 @@ def table(demo: Demo) -> Table:
 
 GOOD = """\
 [bold]What happened.[/] The server died without a chance to clean up. The publisher got no answer to what it was just \
-sending, and repeated it until the new server took it: {repeats} attempts failed. The clients lost their connections, \
-and came back by themselves, each with the id of the last event that it had seen.
+sending, and repeated it until the new server took it, after {attempts} attempts, together with messages that had been \
+stored. The clients lost their connections, and came back by themselves, each with the id of the last event that it \
+had seen.
 [bold]What it proves.[/] What the server had answered for was on its disk. Each client was sent exactly what it had \
 missed. What was published twice was stored once, since the messages have ids. All of it is the file's, payload by \
-payload, in the file's order ("intact").
-[bold]Try next.[/] [cyan]python examples/demo.py --store memory://[/] does the same without a disk, and fails: see \
+payload, in the file's order: "intact".
+[bold]Try next.[/] [cyan]make demo ARGS="--store memory://"[/] does the same without a disk, and fails: see \
 what is lost. [cyan]make run[/] starts a server for you, and README.md shows each way to use it in ten lines."""
 
 BAD = """\
 [bold]What happened.[/] The server was killed and started again, and not every client received every earthquake once, \
 in order, as it was sent.{refused}
-[bold]What it means.[/] With [cyan]--store memory://[/] that is to be expected: what the server held died with it. \
+[bold]What it means.[/] With the store [cyan]memory://[/] that is to be expected: what the server held died with it. \
 With a store that lasts it is a bug: please report it."""
 
 
@@ -343,7 +345,7 @@ def tell(demo: Demo, console: Console) -> bool:
     console.print(table(demo))
     refusals = [demo.publisher.refused, *(client.refused for client in demo.clients)]
     refused = next((f" Somebody was told: {refusal}." for refusal in refusals if refusal), "")
-    text = GOOD.format(repeats=demo.publisher.repeats) if is_good else BAD.format(refused=refused)
+    text = GOOD.format(attempts=demo.publisher.attempts) if is_good else BAD.format(refused=refused)
     console.print(text)
     return is_good
 

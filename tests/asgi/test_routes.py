@@ -82,6 +82,7 @@ class TestChannels:
         for _ in range(2):
             response = await client.delete("/channels/c")
             assert (response.status_code, response.content) == (204, b"")
+            assert "content-type" not in response.headers
         assert_problem(await client.get("/channels/c"), 404)
 
     @pytest.mark.parametrize("id_", UNUSUAL_IDS)
@@ -376,7 +377,8 @@ class TestRawBodies:
 
     async def test_content_type(self, client):
         """A body that does not say that it is JSON is refused."""
-        assert_problem(await client.post("/channels", content=b"{}", headers={"content-type": "text/plain"}), 422)
+        response = await client.post("/channels", content=b"{}", headers={"content-type": "text/plain"})
+        assert_problem(response, 415, "json")
 
 
 class TestStreams:

@@ -1,6 +1,7 @@
 """The live tail: windows, segments, and the seam between what is read from the log and what comes live."""
 
 import asyncio
+import time
 from functools import partial
 
 from hypothesis import HealthCheck, given, settings
@@ -382,3 +383,19 @@ async def test_large_backlogs_are_read_in_pieces(service, engine, open_reader):
     await reader.until(500)
     assert max(map(len, reader.chunks)) <= tail_module.CHUNK_BYTES + 2000
     assert engine.log.read("c", 0, View.BROADCASTS, 1).head.last == 500
+
+
+async def test_what_comes_while_streams_send_leaves_together(service, log, open_reader, monkeypatch):
+    """After a wave that took long the tail pauses, and what was published meanwhile is one read and one write."""
+    monkeypatch.setattr(tail_module, "_REST_MAX_S", 1.0)
+    reader = await open_reader()
+    tail = service._hub.tails()["c"]
+    end = tail.subscribe(lambda: asyncio.get_running_loop().call_soon(time.sleep, 0.1))
+    await service.publish("c", [Outgoing(0)])
+    await reader.until(1)
+    end()
+    before = log.calls["read"]
+    for number in range(1, 5):
+        await service.publish("c", [Outgoing(number)])
+    assert await reader.until(5) == ["0", "1", "2", "3", "4"]
+    assert (len(reader.chunks), log.calls["read"] - before) == (3, 1)

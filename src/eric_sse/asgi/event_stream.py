@@ -191,37 +191,32 @@ class EventStreamResponse(Response):
             self.source.release()
 
     async def _send_stream(self, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        aborting = False
-
-        def abort() -> None:
-            nonlocal aborting
-            if task is not None and not aborting:
-                aborting = True
-                task.cancel()
-
-        self.source.aborted = abort
-        watcher = asyncio.create_task(self._close_when_gone(receive))
+        # A task of its own, because this one is deep in the application's middleware, and waking it costs more than
+        # all that is done here for a chunk.
+        sending = asyncio.create_task(self._send_chunks(send))
+        watching = asyncio.create_task(self._close_when_gone(receive))
+        self.source.aborted = sending.cancel
         try:
-            more = True
-            while more:
-                chunk = await self.source.next_chunk()
-                more = chunk is not None
-                try:
-                    await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
-                except (OSError, RuntimeError) as error:
-                    # The peer is gone: ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed
-                    # yet, what uvloop says of its closed transport, a RuntimeError, comes through.
-                    logger.debug("an event stream's peer is gone: %s", error)
-                    return
-        except asyncio.CancelledError:
-            # Given up: the response stays incomplete, and the server closes the connection. Unless somebody else
-            # cancels too.
-            if not aborting or task is None or task.uncancel():
-                raise
+            await asyncio.wait([sending])
+            # Given up, the response stays incomplete, and the server closes the connection.
+            if not sending.cancelled():
+                sending.result()
         finally:
-            self.source.aborted = bool
-            watcher.cancel()
+            sending.cancel()
+            watching.cancel()
+
+    async def _send_chunks(self, send: Send) -> None:
+        more = True
+        while more:
+            chunk = await self.source.next_chunk()
+            more = chunk is not None
+            try:
+                await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
+            except (OSError, RuntimeError) as error:
+                # The peer is gone: ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed
+                # yet, what uvloop says of its closed transport, a RuntimeError, comes through.
+                logger.debug("an event stream's peer is gone: %s", error)
+                return
 
     async def _close_when_gone(self, receive: Receive) -> None:
         try:

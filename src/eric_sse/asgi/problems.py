@@ -118,10 +118,14 @@ def _allowed(request: Request) -> list[str]:
     return [m for m, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     found = error.errors()
+    content_type = request.headers.get("content-type", "")
+    if any(tuple(e["loc"]) == ("body",) and isinstance(e["input"], bytes) for e in found):
+        # FastAPI leaves a body undecoded that does not say that it is JSON.
+        return problem(415, f"content-type is {content_type or 'missing'!r}; send application/json")
     status = 400 if any(e["type"] == "json_invalid" for e in found) else 422
     details = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in found)
     return problem(status, "; ".join(details))

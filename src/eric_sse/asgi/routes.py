@@ -74,7 +74,7 @@ def channel_routes(service: Service) -> APIRouter:
         shown = channel_answer(details.channel)
         return {**shown, "oldest_id": details.oldest_id, "listeners": details.listeners}
 
-    @router.delete("/{channel}", status_code=204, tags=["channels"])
+    @router.delete("/{channel}", status_code=204, response_class=Response, tags=["channels"])
     async def delete_channel(channel: ChannelId) -> None:
         """Remove a channel, its log and its listeners; its streams end with ``event: eric.closed``."""
         await service.delete_channel(channel)
@@ -98,12 +98,12 @@ def listener_routes(service: Service) -> APIRouter:
         following = page[-1].id if len(page) == limit else None
         return {"listeners": [listener_answer(info) for info in page], "next": following}
 
-    @router.delete("/{channel}/listeners/{listener}", status_code=204, tags=["listeners"])
+    @router.delete("/{channel}/listeners/{listener}", status_code=204, response_class=Response, tags=["listeners"])
     async def remove_listener(channel: ChannelId, listener: ListenerId) -> None:
         """Remove a listener; its streams end with ``event: eric.closed``."""
         await service.remove_listener(channel, listener)
 
-    @router.post("/{channel}/listeners/{listener}/ack", status_code=204, tags=["listeners"])
+    @router.post("/{channel}/listeners/{listener}/ack", status_code=204, response_class=Response, tags=["listeners"])
     async def acknowledge(channel: ChannelId, listener: ListenerId, body: AckBody) -> None:
         """Move a listener's cursor forward, to the id of a message."""
         await service.acknowledge(channel, listener, body.id)
