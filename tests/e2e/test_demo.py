@@ -90,7 +90,7 @@ def test_it_says_why_it_cannot_start(tmp_path):
     """A store that cannot be opened is one line on standard error."""
     run = Run(tmp_path, "--store", "nonsense://")
     assert run.status == 1
-    assert run.output.startswith("demo: the server did not start: ")
+    assert run.output.startswith("demo: the server did not start: "), run.output
     assert "Traceback" not in run.output
 
 

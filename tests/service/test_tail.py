@@ -129,7 +129,10 @@ class InlineThreads(StoreThreads):
         """Run ``call``."""
         for _ in range(self._turns()):
             await asyncio.sleep(0)
-        return call(*args, **kwargs)
+        answer = call(*args, **kwargs)
+        for _ in range(self._turns()):  # what happens meanwhile is not in the answer
+            await asyncio.sleep(0)
+        return answer
 
 
 class Simulation:
@@ -236,12 +239,24 @@ actions = st.lists(
 def test_no_stream_loses_or_repeats_anything(monkeypatch, script, delays):
     """However appends, dispatches, openings, slow readers and trims interleave, each stream holds what is its."""
     monkeypatch.setattr(tail_module, "Window", partial(Window, max_frames=3))
+    monkeypatch.setattr(tail_module, "WINDOW_FRAMES", 8)  # a page of news holds a quarter
     for module in (tail_module, stream_module):
         monkeypatch.setattr(module, "CHUNK_BYTES", 120)
     calls = iter(range(1_000_000))
 
+    def turns():
+        return delays[next(calls) % len(delays)]
+
+    async def rest(_tail):
+        # In turns of the loop, as everything here: a pause in real time could not be repeated, and would outlast what
+        # `finish` takes for the end.
+        for _ in range(3 * turns()):
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(tail_module.ChannelTail, "_rest", rest)
+
     async def run():
-        simulation = Simulation(lambda: delays[next(calls) % len(delays)])
+        simulation = Simulation(turns)
         for action, choice in script:
             await simulation.act(action, choice)
         simulation.publish(None)
