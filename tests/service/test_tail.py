@@ -155,7 +155,11 @@ class Simulation:
         self._opener = Opener(self._engine, self._hub, threads, read, 3000)
         self._receivers = []
         self._reading = {}
+        self._opening = []
         self.readers = []
+
+    async def _open(self, request):
+        self.readers.append(Reader(await self._opener.open(request)))
 
     def publish(self, receiver):
         """Append a message."""
@@ -177,7 +181,7 @@ class Simulation:
         elif action == "open":
             listener = (None, "a", "b")[choice % 3]
             start = ("earliest", "latest", None)[choice % 4 % 3]
-            self.readers.append(Reader(await self._opener.open(Request("c", listener, None, start))))
+            self._opening.append(asyncio.create_task(self._open(Request("c", listener, None, start))))
         elif self.readers:
             await self.look(self.readers[choice % len(self.readers)], turns=choice)
 
@@ -196,6 +200,7 @@ class Simulation:
 
     async def finish(self):
         """Let everybody read to the end, and check what they got."""
+        await asyncio.gather(*self._opening)
         for reader in self.readers:
             while await self.look(reader, turns=200):
                 pass
@@ -259,7 +264,7 @@ def test_no_stream_loses_or_repeats_anything(monkeypatch, script, delays):
         simulation = Simulation(turns)
         for action, choice in script:
             await simulation.act(action, choice)
-        simulation.publish(None)
+        # Nothing more is published: it would wake everybody, and make good what a lost wake-up had cost.
         await simulation.finish()
 
     asyncio.run(run())

@@ -17,9 +17,9 @@ from eric_sse.wire.sse import encode_json_event, field_value
 
 logger = get_logger()
 
-WINDOW_FRAMES = 4096
+WINDOW_FRAMES = 2048
 """How many recent messages a tail keeps at most, encoded, for the streams that are not quite up to date."""
-WINDOW_BYTES = 1024 * 1024
+WINDOW_BYTES = 512 * 1024
 """How many bytes of them it keeps at most."""
 
 CHUNK_BYTES = 16 * 1024
