@@ -22,7 +22,7 @@ WINDOW_FRAMES = 2048
 WINDOW_BYTES = 512 * 1024
 """How many bytes of them it keeps at most."""
 
-CHUNK_BYTES = 16 * 1024
+CHUNK_BYTES = 8 * 1024
 """How many bytes a stream hands to its connection at once, about. A peer that reads nothing costs a little more."""
 
 _REST_MIN_S, _REST_MAX_S = 0.001, 0.02
