@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from eric_sse._util import get_logger
+from eric_sse._util import get_logger, unix_socket_answers
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service
 
@@ -215,14 +215,6 @@ def bind_unix(path: Path) -> socket.socket:
 def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(path.stat().st_mode):
         raise ConfigurationError(f"cannot listen on {path}: there is a file of that name, and it is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A live one with a full backlog would have the probe wait, and fails it at once like this.
-        probe.settimeout(0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:
-            pass
-    raise ConfigurationError(f"cannot listen on {path}: a server listens there; stop it, or choose another path")
+    if unix_socket_answers(path):
+        raise ConfigurationError(f"cannot listen on {path}: a server listens there; stop it, or choose another path")
+    path.unlink()

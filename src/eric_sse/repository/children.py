@@ -110,7 +110,6 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
     def __init__(self, storage: KvStorage, log_queues: LogQueues | None = None) -> None:
         super().__init__(storage)
         self._log_queues = log_queues
-        self._bound: LogQueues | None = None
 
     def persist(self, connection_id: str, queue: Queue) -> None:
         """Persists queue and assign to connection."""
@@ -153,18 +152,10 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
             if value["kind"] == "memory":
                 return InMemoryQueue(decode_message(encode_json(message)) for message in value["messages"])
             if value["kind"] == "log":
-                return LogQueue(self._for_channel(value["channel"]), value["listener"], value["ack"])
+                return LogQueue(self._require_log().for_channel(value["channel"]), value["listener"], value["ack"])
         except (TypeError, KeyError) as error:
             raise RepositoryError(f"stored queue {value!r} cannot be read; is the store damaged?") from error
         raise RepositoryError(f"stored queue is of the unknown kind {value['kind']!r}: upgrade eric_sse")
-
-    def _for_channel(self, channel_id: str) -> LogQueues:
-        # The queues of one channel are loaded together and share one factory. Another thread may load another
-        # channel's, hence the local name.
-        bound = self._bound
-        if bound is None or bound.channel_id != channel_id:
-            self._bound = bound = self._require_log().for_channel(channel_id)
-        return bound
 
     def _require_log(self) -> LogQueues:
         if self._log_queues is None:

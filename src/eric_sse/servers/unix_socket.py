@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from eric_sse._util import unix_socket_answers
 from eric_sse.exception import ConfigurationError
-
-_ANSWER_S = 1.0
-"""How long, in seconds, a server may take to accept a connection. One that takes longer is busy, not dead."""
 
 
 def listen(path: Path) -> socket.socket:
@@ -37,24 +35,13 @@ def _remove_stale(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise ConfigurationError(f"{str(path)!r} is there already and is no socket; choose another path")
-        _refuse_live(path)
+        if unix_socket_answers(path):
+            raise ConfigurationError(f"another server answers on {str(path)!r}; stop it, or choose another path")
         path.unlink(missing_ok=True)
     except FileNotFoundError:
         return
     except OSError as error:
         raise ConfigurationError(f"cannot use the socket {str(path)!r}: {error}; choose another path") from error
-
-
-def _refuse_live(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_ANSWER_S)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return
-        except TimeoutError:
-            pass
-    raise ConfigurationError(f"another server answers on {str(path)!r}; stop it, or choose another path")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from eric_sse._util import get_logger
+from eric_sse._util import Signal, get_logger
 from eric_sse.codec import decode_json, decode_stored, encode_json
 from eric_sse.exception import ChannelNotFound, EricError, RepositoryError
 from eric_sse.log import MESSAGE_TYPE_GAP, Entry, Gap, Head, Page, View
@@ -174,20 +174,18 @@ class ChannelTail:
         self.window = Window(head.last)
         self.ended = False
         self._read = read
-        self._wakes: dict[object, Callable[[], None]] = {}
+        self._news = Signal()
         self._dirty = False
         self._task: asyncio.Task[None] | None = None
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have ``wake`` called when there is something new or the channel is gone. Returns what ends that."""
-        token = object()
-        self._wakes[token] = wake
-        return lambda: self._wakes.pop(token, None) and None
+        return self._news.subscribe(wake)
 
     @property
     def subscribers(self) -> int:
         """How many streams follow."""
-        return len(self._wakes)
+        return len(self._news)
 
     def mark_dirty(self) -> None:
         """Something may be new: read until there is nothing more."""
@@ -205,7 +203,7 @@ class ChannelTail:
     def end(self) -> None:
         """The channel is gone: its streams end."""
         self.ended = True
-        self._wake_all()
+        self._news.notify()
 
     def stop(self) -> None:
         """Follow no longer: nobody listens."""
@@ -266,9 +264,5 @@ class ChannelTail:
         else:
             return False
         self._dirty = self._dirty or page.through < page.head.last
-        self._wake_all()
+        self._news.notify()
         return True
-
-    def _wake_all(self) -> None:
-        for wake in tuple(self._wakes.values()):
-            wake()
