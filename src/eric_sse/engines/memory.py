@@ -55,6 +55,7 @@ class _Log:
     retention: Retention
     trimmed: int = 0
     last: int = 0
+    removals: int = 0
     entries: list[Entry] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     by_receiver: dict[str | None, list[Entry]] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class _Log:
 
     @property
     def head(self) -> Head:
-        return Head(self.epoch, self.trimmed, self.last, self.retention)
+        return Head(self.epoch, self.trimmed, self.last, self.retention, self.removals)
 
 
 class _Memory:
@@ -323,7 +324,16 @@ class MemoryCursors(Cursors):
             dropped = [id_ for id_ in listener_ids if CursorKey(channel_id, id_) in self._memory.cursors]
             for id_ in dropped:
                 self._memory.set(self._memory.cursors, CursorKey(channel_id, id_), None)
+            if dropped:
+                self._count_removals(self._memory.log(channel_id), len(dropped))
             return dropped
+
+    def _count_removals(self, log: _Log, count: int) -> None:
+        def undo() -> None:
+            log.removals -= count
+
+        log.removals += count
+        self._memory.on_undo(undo)
 
 
 class MemoryNotifier(Notifier):

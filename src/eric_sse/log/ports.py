@@ -51,12 +51,14 @@ class Head(NamedTuple):
         trimmed: The offset up to which messages were trimmed; 0 where none were.
         last: The largest offset given; 0 where none was.
         retention: How long it keeps messages.
+        removals: How many cursors were dropped from it: whoever follows the log learns by it that a listener may be gone.
     """
 
     epoch: str
     trimmed: int
     last: int
     retention: Retention
+    removals: int = 0
 
 
 class NewEntry(NamedTuple):
@@ -274,7 +276,11 @@ class Cursors(ABC):
 
     @abstractmethod
     def drop(self, channel_id: str, listener_ids: Collection[str]) -> Collection[str]:
-        """Remove listeners' cursors. Returns the ids of those that had one."""
+        """Remove listeners' cursors, and count them in the log's head (`Head.removals`), in one commit.
+
+        Returns:
+            The ids of those that had one.
+        """
 
 
 class Notifier(ABC):

@@ -127,9 +127,10 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         """Delete queues, and the cursors of those that are views of a log."""
         with transaction(self._storage):
             queues = self.load_many(list(connection_ids)) if self._log_queues else {}
-            super().delete_many(connection_ids)
+            # The cursors first: without its queue's row, nothing would lead to a cursor that a crash has left.
             for channel_id, listener_ids in _by_channel(queues.values()).items():
                 self._require_log().cursors.drop(channel_id, listener_ids)
+            super().delete_many(connection_ids)
 
     def _to_value(self, item: Queue) -> Any:
         if isinstance(item, LogQueue):

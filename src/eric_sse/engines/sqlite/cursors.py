@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from eric_sse.codec import decode_json
 from eric_sse.engines.sqlite.database import Database
+from eric_sse.engines.sqlite.retention import note_removal
 from eric_sse.engines.sqlite.session import Session
 from eric_sse.exception import ChannelNotFound
 from eric_sse.log import CursorKey, Cursors
@@ -70,6 +71,9 @@ class SqliteCursors(Cursors):
             dropped = _existing(session, log[0], listener_ids)
             items = [(id_,) for id_ in dropped]
             session.bulk("DELETE FROM eric_cursors WHERE listener IN ({}) AND log = ?", items, log[0])
+            if dropped:
+                session.run("UPDATE eric_logs SET removals = removals + ? WHERE id = ?", (len(dropped), log[0]))
+                note_removal(session)
             return list(dropped)
 
 

@@ -37,7 +37,7 @@ _NOTE_REMOVAL = """INSERT INTO eric_meta (key, value) VALUES ('changes', 1)
 
 
 def note_removal(session: Session) -> None:
-    """Leave a mark for the notifiers: the newest row ids may be given again."""
+    """Leave a mark for the notifiers: the newest row ids may be given again, or a listener is gone."""
     session.run(_NOTE_REMOVAL)
 
 

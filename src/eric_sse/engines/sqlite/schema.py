@@ -34,6 +34,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             log INTEGER NOT NULL, listener TEXT NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (log, listener)
         ) STRICT, WITHOUT ROWID""",
     ),
+    ("ALTER TABLE eric_logs ADD COLUMN removals INTEGER NOT NULL DEFAULT 0",),
 )
 """What brings a file from each version to the next. Never edit one that was released: append."""
 

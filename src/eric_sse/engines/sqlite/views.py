@@ -10,7 +10,7 @@ LAST = "coalesce((SELECT offset FROM eric_messages WHERE log = l.id ORDER BY off
 """The largest offset that log ``l`` gave: an append writes no other row to keep it. Where all is trimmed, that says."""
 
 # quote() gives text that makes the same float again; a JSON number would be cut to 15 digits.
-_HEAD = f"json_array(l.epoch, l.trimmed, {LAST}, l.max_messages, quote(l.max_age_s))"
+_HEAD = f"json_array(l.epoch, l.trimmed, {LAST}, l.max_messages, quote(l.max_age_s), l.removals)"
 
 HEADS = f"""WITH v (i, channel) AS ({{}})
     SELECT json_group_array(json_array(v.i, {_HEAD})) FROM v
@@ -20,9 +20,9 @@ HEADS = f"""WITH v (i, channel) AS ({{}})
 
 def head_from(values: Sequence[Any]) -> Head:
     """The head in what a packed column holds, decoded."""
-    epoch, trimmed, last, max_messages, max_age_s = values
+    epoch, trimmed, last, max_messages, max_age_s, removals = values
     retention = Retention(max_messages, None if max_age_s == "NULL" else float(max_age_s))
-    return Head(epoch, trimmed, last, retention)
+    return Head(epoch, trimmed, last, retention, removals)
 
 
 def view_parameters(channel_id: str, after: int, view: View | str, limit: int) -> dict[str, object]:
