@@ -51,8 +51,11 @@ class EngineChannelRepository(SSEChannelRepository):
     def delete(self, channel_id: str) -> None:
         """Deletes a channel, its connections, its log and its cursors. Idempotent."""
         with transaction(self._storage):
-            super().delete(channel_id)
+            # The log first: it is what makes a channel one. Without transactions, a crash leaves rows that nobody
+            # can load; and whoever has created the channel anew meanwhile has done away with them.
             self._log.drop(channel_id)
+            if not self._log.heads([channel_id]):
+                super().delete(channel_id)
         for channel in list(self._held):
             # Whoever deleted a channel here may persist it here again.
             if channel.id == channel_id and isinstance(channel.connections_factory, LogQueues):

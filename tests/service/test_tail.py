@@ -146,10 +146,13 @@ class Simulation:
         async def read(*args):
             return await threads.read(log.read, *args)
 
+        async def get_cursors(keys):
+            return await threads.read(self._engine.cursors.get, keys)
+
         log.create("c", Retention(max_messages=6))
         for listener in ("a", "b"):
             Listeners(self._engine).add("c", MessageQueueListener(listener), "explicit")
-        self._hub = Hub(read, 15, 60)
+        self._hub = Hub(read, get_cursors, 15, 60)
         self._engine.channels.persist(self._engine.channels.create({"channel_id": "c"}))
         self._engine.notifier.listen(self._hub.wake)
         self._opener = Opener(self._engine, self._hub, threads, read, 3000)

@@ -51,7 +51,7 @@ class Head(NamedTuple):
         trimmed: The offset up to which messages were trimmed; 0 where none were.
         last: The largest offset given; 0 where none was.
         retention: How long it keeps messages.
-        removals: How many cursors were dropped from it: whoever follows the log learns by it that a listener may be gone.
+        removals: How many cursors were dropped from it: who follows the log learns by it that a listener may be gone.
     """
 
     epoch: str

@@ -3,15 +3,18 @@
 import asyncio
 from collections import deque
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eric_sse._util import get_logger
-from eric_sse.exception import EricError, Overloaded, StoreUnavailable
+from eric_sse.exception import EricError, OutcomeUnknown, Overloaded, StoreUnavailable
 from eric_sse.log import Append, Appended, MessageLog, Notifier
+from eric_sse.service.threads import ANSWER_WITHIN_S
 
 logger = get_logger()
 
 _CLOSED = "the service is closed; nothing was stored"
+_HANGS = "the store does not answer; nothing was stored: try again later"
+_UNKNOWN = "stored or not, nobody knows: repeat it with the same message id"
 
 
 class _Waiting(NamedTuple):
@@ -44,6 +47,7 @@ class Batcher:
         self._messages = 0
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._hangs = False
 
     async def publish(self, append: Append) -> Appended:
         """Store a caller's entries, all or none; returns when they are durable.
@@ -52,12 +56,15 @@ class Batcher:
 
         Raises:
             Overloaded: Too much is waiting; nothing was stored.
-            StoreUnavailable: The batcher is closed; nothing was stored.
+            StoreUnavailable: The batcher is closed, or the store does not answer; nothing was stored.
+            OutcomeUnknown: The store has not answered in time; it may yet store them.
             ChannelNotFound: There is no such log.
             RepositoryError: The store failed.
         """
         if self._closed:
             raise StoreUnavailable(_CLOSED)
+        if self._hangs:
+            raise StoreUnavailable(_HANGS)
         if self._messages and self._messages + len(append.entries) > self._max_waiting:
             raise Overloaded(
                 f"{self._messages} messages wait to be stored, and at most {self._max_waiting} may; try again later"
@@ -74,8 +81,7 @@ class Batcher:
         self._closed = True
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout_s)
-        while self._waiting:
-            _answer(self._waiting.popleft(), StoreUnavailable(_CLOSED))
+        self._refuse_waiting(_CLOSED)
 
     async def _run(self) -> None:
         try:
@@ -97,8 +103,13 @@ class Batcher:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [waiting.append for waiting in batch]
+        storing = asyncio.get_running_loop().run_in_executor(self._executor, self._store, appends)
+        if not (await asyncio.wait([storing], timeout=ANSWER_WITHIN_S))[0]:
+            self._messages -= sum(len(append.entries) for append in appends)
+            await self._sit_out(batch, storing)
+            return
         try:
-            outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._store, appends)
+            outcomes = storing.result()
         except Exception as error:
             if not isinstance(error, EricError):
                 logger.exception("storing %d publishes failed", len(batch))
@@ -106,6 +117,26 @@ class Batcher:
         self._messages -= sum(len(append.entries) for append in appends)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _answer(waiting, outcome)
+
+    async def _sit_out(self, batch: list[_Waiting], storing: asyncio.Future[Any]) -> None:
+        """Leave nobody waiting for a store that hangs, and return when it has answered."""
+        logger.warning("the store has not answered for %g s: publishing is refused until it does", ANSWER_WITHIN_S)
+        for waiting in batch:
+            _answer(waiting, OutcomeUnknown(f"the store has not answered for {ANSWER_WITHIN_S:g} s; {_UNKNOWN}"))
+        self._hangs = True
+        try:
+            self._refuse_waiting(_HANGS)
+            await asyncio.wait([storing])
+        finally:
+            self._hangs = False
+        if not storing.cancelled() and (error := storing.exception()) is not None:
+            logger.warning("storing %d publishes failed in the end: %s", len(batch), error)
+
+    def _refuse_waiting(self, why: str) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            self._messages -= len(waiting.append.entries)
+            _answer(waiting, StoreUnavailable(why))
 
     def _store(self, appends: list[Append]) -> list[Appended | Exception]:
         outcomes = self._log.append_group(appends)

@@ -1,5 +1,6 @@
 """Channels as the use cases see them. Blocking: the service runs these in threads."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -8,7 +9,9 @@ from eric_sse.exception import ChannelExists, ChannelNotFound
 from eric_sse.log import Head, MessageLog, Retention, View
 from eric_sse.message import Position
 from eric_sse.prefabs import SSEChannel
-from eric_sse.repository import transaction
+from eric_sse.repository import TransactionalKvStorage, transaction
+
+_CREATED_WITHIN_S, _LOOK_AGAIN_S = 1.0, 0.02
 
 
 class ChannelInfo(NamedTuple):
@@ -67,7 +70,10 @@ class Channels:
         channels, log = self._engine.channels, self._engine.log
         channel = channels.create({"channel_id": channel_id, "retry_timeout_milliseconds": retry_ms})
         with transaction(self._engine.storage):
-            if not log.create(channel_id, retention) and channels.settings(channel_id) is not None:
+            if log.create(channel_id, retention):
+                # Without transactions, a process that died while it deleted the channel may have left some.
+                channels.connections.delete_all(channel_id)
+            elif comes_to_be(self._engine, lambda: channels.settings(channel_id) is not None):
                 raise ChannelExists(channel_id)
             channels.persist(channel)
         return self._info(channel, require_head(log, channel_id))
@@ -105,6 +111,18 @@ class Channels:
         last_id = str(Position(head.epoch, head.last))
         streams = self._count_streams(channel.id)
         return ChannelInfo(channel.id, channel.retry_timeout_milliseconds, head.retention, head.epoch, last_id, streams)
+
+
+def comes_to_be(engine: Engine, is_there: Callable[[], bool]) -> bool:
+    """Whether something is there that whoever made its log or cursor was to store next.
+
+    In a store without transactions that may be another process which has just got so far: it is waited for. Where it
+    does not come, that process has died: what it left is for the caller to complete.
+    """
+    deadline = time.monotonic() + (0 if isinstance(engine.storage, TransactionalKvStorage) else _CREATED_WITHIN_S)
+    while not (there := is_there()) and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_S)
+    return there
 
 
 def require_head(log: MessageLog, channel_id: str) -> Head:

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from eric_sse._util import get_logger
 from eric_sse.log import CursorKey, Head
+from eric_sse.message import Position
 from eric_sse.service.stream import EventStream
 from eric_sse.service.tail import ChannelTail, ReadLog
 
@@ -18,6 +19,7 @@ class Hub:
 
     Args:
         read: Reads a log.
+        get_cursors: As `Cursors.get`, without blocking the event loop.
         heartbeat_s: How long a stream may be silent, in seconds.
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
 
@@ -25,8 +27,15 @@ class Hub:
         draining: Whether streams are being ended for good.
     """
 
-    def __init__(self, read: ReadLog, heartbeat_s: float, send_timeout_s: float) -> None:
+    def __init__(
+        self,
+        read: ReadLog,
+        get_cursors: Callable[[Collection[CursorKey]], Awaitable[Mapping[CursorKey, Position]]],
+        heartbeat_s: float,
+        send_timeout_s: float,
+    ) -> None:
         self._read = read
+        self._get_cursors = get_cursors
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
         self._streams: dict[str, set[EventStream]] = {}
@@ -41,7 +50,7 @@ class Hub:
         """
         tail = self._tails.get(channel_id)
         if tail is None or tail.ended:
-            tail = self._tails[channel_id] = ChannelTail(channel_id, head, self._read)
+            tail = self._tails[channel_id] = ChannelTail(channel_id, head, self._read, self.end_removed)
             # A wake-up may have come between the reading of the head and now.
             tail.mark_dirty()
         elif tail.epoch != head.epoch:
@@ -79,10 +88,19 @@ class Hub:
             if tail is not None:
                 tail.mark_dirty()
 
-    def end_listener(self, channel_id: str, listener_id: str) -> None:
-        """The listener is gone."""
-        for stream in list(self._streams.get(channel_id, ())):
-            if stream.listener_id == listener_id:
+    async def end_removed(self, channel_id: str) -> None:
+        """End the streams of those of a channel's listeners that are gone, here or by another server's doing.
+
+        Raises:
+            RepositoryError: The store does not answer.
+        """
+        # Taken before the store is asked: a stream that comes later may be of a listener that was added later.
+        named = [stream for stream in self._streams.get(channel_id, ()) if stream.listener_id is not None]
+        if not named:
+            return
+        cursors = await self._get_cursors({CursorKey(channel_id, str(stream.listener_id)) for stream in named})
+        for stream in named:
+            if CursorKey(channel_id, str(stream.listener_id)) not in cursors:
                 stream.close_removed("listener")
 
     def sweep(self) -> None:
@@ -100,14 +118,6 @@ class Hub:
     def tails(self) -> dict[str, ChannelTail]:
         """What is followed now, by channel."""
         return dict(self._tails)
-
-    def named_streams(self) -> dict[CursorKey, list[EventStream]]:
-        """The streams of named listeners that are open now."""
-        found: dict[CursorKey, list[EventStream]] = {}
-        for stream in self._all():
-            if stream.listener_id is not None:
-                found.setdefault(CursorKey(stream.channel_id, stream.listener_id), []).append(stream)
-        return found
 
     async def drain(self, timeout_s: float) -> None:
         """End all streams, politely at first; returns when they are gone or after ``timeout_s`` seconds.

@@ -9,7 +9,7 @@ from eric_sse.listener import MessageQueueListener
 from eric_sse.log import ACK_AUTO, CursorKey, LogQueue, connection_id
 from eric_sse.message import Position
 from eric_sse.repository import transaction
-from eric_sse.service.channels import require_head
+from eric_sse.service.channels import comes_to_be, require_head
 
 LAG_CAP = 1_000
 """How far lag is counted."""
@@ -53,7 +53,9 @@ class Listeners:
         key = CursorKey(channel_id, listener.id)
         with transaction(engine.storage):
             created = engine.cursors.create(channel_id, [listener.id])
-            if not created and engine.channels.connections.contains(channel_id, connection.id):
+            if not created and comes_to_be(
+                engine, lambda: engine.channels.connections.contains(channel_id, connection.id)
+            ):
                 raise ListenerExists(*key)
             engine.channels.connections.persist(channel_id, connection)
         return self._info(key, ack, self.require_cursors(channel_id, [listener.id])[key])
@@ -78,6 +80,7 @@ class Listeners:
     def remove(self, channel_id: str, listener_id: str) -> None:
         """Remove a listener. Nothing happens where there is none."""
         self._engine.channels.connections.delete(channel_id, connection_id(channel_id, listener_id))
+        self._engine.notifier.wake([channel_id])
 
     def acknowledge(self, key: CursorKey, last_id: str) -> None:
         """Move a listener's cursor to ``last_id``; never back.

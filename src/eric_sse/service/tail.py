@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -161,6 +161,7 @@ class ChannelTail:
         channel_id: The channel.
         head: Where its log stood when following began.
         read: Reads the log.
+        end_removed: Ends the streams of the channel's listeners that are gone.
 
     Attributes:
         epoch: Of the log that is followed.
@@ -168,12 +169,17 @@ class ChannelTail:
         ended: Whether the channel is gone.
     """
 
-    def __init__(self, channel_id: str, head: Head, read: ReadLog) -> None:
+    def __init__(
+        self, channel_id: str, head: Head, read: ReadLog, end_removed: Callable[[str], Awaitable[None]]
+    ) -> None:
         self.channel_id = channel_id
         self.epoch = head.epoch
         self.window = Window(head.last)
         self.ended = False
         self._read = read
+        self._end_removed = end_removed
+        # None: not looked yet. A listener may have been removed while its first stream was about to open.
+        self._removals: int | None = None
         self._news = Signal()
         self._dirty = False
         self._task: asyncio.Task[None] | None = None
@@ -197,7 +203,7 @@ class ChannelTail:
         """Compare with where the log stands now (None: it is gone): what a lost wake-up would have told."""
         if head is None or head.epoch != self.epoch:
             self.end()
-        elif head.last > self.window.through:
+        elif head.last > self.window.through or head.removals != self._removals:
             self.mark_dirty()
 
     def end(self) -> None:
@@ -220,6 +226,7 @@ class ChannelTail:
                     page = await self._read(
                         self.channel_id, self.window.through, View.EVERYTHING, WINDOW_FRAMES // 4, WINDOW_BYTES // 4
                     )
+                    await self._heed_removals(page.head)
                     failures = 0
                     if self._take(page):
                         await self._rest()
@@ -234,6 +241,11 @@ class ChannelTail:
                     failures = await self._back_off(failures)
         finally:
             self._task = None
+
+    async def _heed_removals(self, head: Head) -> None:
+        if head.epoch == self.epoch and head.removals != self._removals:
+            await self._end_removed(self.channel_id)
+            self._removals = head.removals
 
     async def _rest(self) -> None:
         """Let the streams send, and pause as long again: what comes meanwhile leaves together.

@@ -63,16 +63,11 @@ class Upkeep:
             RepositoryError: The store does not answer.
         """
         # Taken before the store is asked: what comes later may be of a log that the answer does not know.
-        tails, streams = self._hub.tails(), self._hub.named_streams()
+        tails = self._hub.tails()
         if tails:
             heads = await self._threads.read(self._engine.log.heads, list(tails))
             for channel_id, tail in tails.items():
                 tail.check(heads.get(channel_id))
-        if streams:
-            cursors = await self._threads.read(self._engine.cursors.get, list(streams))
-            for key in streams.keys() - cursors.keys():
-                for stream in streams[key]:
-                    stream.close_removed("listener")
 
     async def _trim(self) -> None:
         while await self._threads.run(self._engine.log.trim, TRIM_AT_ONCE) >= TRIM_AT_ONCE:

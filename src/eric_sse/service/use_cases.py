@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +13,7 @@ from eric_sse.engine import Engine
 from eric_sse.exception import EricError
 from eric_sse.listener import MessageQueueListener
 from eric_sse.log import ACK_AUTO, Append, CursorKey, Page, Retention, View
+from eric_sse.message import Position
 from eric_sse.service.batcher import Batcher
 from eric_sse.service.channels import ChannelDetails, ChannelInfo, Channels
 from eric_sse.service.hub import Hub
@@ -62,7 +63,7 @@ class Service:
         self._threads = StoreThreads(_STORE_THREADS)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="eric_sse-write")
         self._batcher = Batcher(engine.log, engine.notifier, self._writer, self._options.max_waiting)
-        self._hub = Hub(self._read, self._options.heartbeat_s, self._options.send_timeout_s)
+        self._hub = Hub(self._read, self._get_cursors, self._options.heartbeat_s, self._options.send_timeout_s)
         self._channels = Channels(engine, self._hub.count)
         self._listeners = Listeners(engine)
         self._opener = Opener(engine, self._hub, self._threads, self._read, self._options.retry_ms)
@@ -141,7 +142,8 @@ class Service:
         """Remove a listener; its streams end. Nothing happens where there is none."""
         self._ensure_started()
         await self._threads.run(self._listeners.remove, channel_id, listener_id)
-        self._hub.end_listener(channel_id, listener_id)
+        # As with channels: the tail learns by the log's head that a listener is gone.
+        self._hub.wake(channel_id)
 
     async def acknowledge(self, channel_id: str, listener_id: str, last_id: str) -> None:
         """Move a listener's cursor to ``last_id``; never back.
@@ -206,6 +208,9 @@ class Service:
 
     async def _read(self, channel_id: str, after: int, view: View | str, limit: int, max_bytes: int) -> Page:
         return await self._threads.read(self._engine.log.read, channel_id, after, view, limit, max_bytes)
+
+    async def _get_cursors(self, keys: Collection[CursorKey]) -> Mapping[CursorKey, Position]:
+        return await self._threads.read(self._engine.cursors.get, keys)
 
     # Life
 
