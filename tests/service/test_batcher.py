@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eric_sse.exception import ChannelNotFound, Overloaded, StoreUnavailable
+from eric_sse.exception import ChannelNotFound, OutcomeUnknown, Overloaded, StoreUnavailable
 from eric_sse.log import Append, NewEntry, Retention, View
+from eric_sse.service import batcher as batcher_module
 from eric_sse.service.batcher import Batcher
 
 
@@ -156,6 +157,37 @@ async def test_close_does_not_wait_for_ever(batcher, log):
         await second
     gate.open()
     assert (await first).offsets == [1]
+
+
+async def test_a_store_that_hangs_keeps_nobody_waiting(batcher, log, monkeypatch):
+    """Whose commit hangs is told that nobody knows; who waits, and who comes, that nothing was stored."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.05)
+    first, gate = await held(batcher, log)
+    second = asyncio.create_task(batcher.publish(append()))
+    with pytest.raises(OutcomeUnknown):
+        await first
+    for publish in (second, batcher.publish(append())):
+        with pytest.raises(StoreUnavailable, match="nothing was stored"):
+            await publish
+    gate.open()
+    while stored(log) == 0:
+        await asyncio.sleep(0)
+    await batcher.close(5)
+    assert stored(log) == 1
+
+
+async def test_a_store_that_comes_back_is_used_again(batcher, log, monkeypatch):
+    """After it has hung, the next publish is stored, and room is left for as many as ever."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.05)
+    first, gate = await held(batcher, log)
+    with pytest.raises(OutcomeUnknown):
+        await first
+    log.gates.clear()
+    gate.open()
+    while batcher._task is not None:
+        await asyncio.sleep(0)
+    assert len((await batcher.publish(append(messages=20))).offsets) == 20
+    assert batcher._messages == 0
 
 
 async def test_those_who_listen_are_told_after_the_commit(engine, batcher):

@@ -366,6 +366,23 @@ class TestEnd:
         await service._upkeep.poll()
         assert await listener.rest() == await channel.rest() == ["eric.closed"]
 
+    async def test_removed_just_before_it_is_followed(self, service, engine, log, open_reader):
+        """A listener that is removed while its channel's first stream opens does not keep it."""
+        gate = log.close_gate("read")
+        reader = await open_reader(listener_id="l")
+        engine.cursors.drop("c", ["l"])
+        gate.open()
+        assert await reader.rest() == ["eric.closed"]
+
+    async def test_removal_costs_no_asking(self, service, engine, open_reader, monkeypatch):
+        """While no listener is removed, nobody asks for those of the streams, however much is published."""
+        mine = await open_reader(listener_id="l")
+        await say(service, 1)
+        await mine.until(1)
+        monkeypatch.setattr(engine.cursors, "get", None)
+        await say(service, 2, 3)
+        assert await mine.until(3) == ["1", "2", "3"]
+
     async def test_deleted_and_created_anew(self, service, open_reader):
         """A stream of the old channel ends; one of the new begins, and an old id is a gap."""
         (old_id,) = await say(service, 1)
