@@ -58,6 +58,7 @@ class Server:
         assert self._process.stdout is not None
         line = (await self._process.stdout.readline()).decode()
         if not line:
+            await self._process.wait()
             raise DemoError(f"the server did not start: {self._log.read_text().strip()}")
         self.url = line.split()[-1]  # "eric-sse serving sqlite:///… on http://127.0.0.1:40123"
         self._port = self.url.rpartition(":")[2]
