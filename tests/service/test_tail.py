@@ -17,13 +17,14 @@ from eric_sse.message import Message
 from eric_sse.service import Outgoing, Service
 from eric_sse.service import stream as stream_module
 from eric_sse.service import tail as tail_module
+from eric_sse.service import window as window_module
 from eric_sse.service.hub import Hub
 from eric_sse.service.listeners import Listeners
 from eric_sse.service.opening import Opener, Request
-from eric_sse.service.tail import Frame, Segment, Window, encode_frame
+from eric_sse.service.window import Frame, Segment, Window, encode_frame
 from eric_sse.service.threads import StoreThreads
 from eric_sse.wire.sse import EventStreamParser
-from support.streams import Reader
+from support.streams import DirectReader, Reader
 
 
 def frames(*offsets, receiver=None, size=10):
@@ -57,11 +58,28 @@ class TestWindow:
         assert window.after(3).for_listener(None) == b""
 
     def test_segments_are_limited(self, monkeypatch):
-        """A segment ends with the frame that fills it, and the next begins there."""
-        monkeypatch.setattr(tail_module, "CHUNK_BYTES", 15)
+        """A segment ends where the count of bytes passes a multiple, wherever it begins; what is larger is whole."""
+        monkeypatch.setattr(window_module, "CHUNK_BYTES", 25)
         window = Window(0)
-        window.extend(frames(1, 2, 3), through=3)
-        assert [window.after(offset).through for offset in (0, 1, 2)] == [2, 3, 3]
+        window.extend([*frames(1, 2, 3, 4), *frames(5, size=100)], through=9)
+        assert [window.after(offset).through for offset in range(6)] == [2, 2, 4, 4, 9, 9]
+
+    def test_begins_earlier(self):
+        """Frames that go before it are put there, to the letter once, also where it began later meanwhile."""
+        window = Window(3, max_frames=5)
+        window.extend(frames(4, 5), through=6)
+        assert window.prepend(frames(1, 3, 4), start=0)
+        assert window.since(0).shared == b"".join(frame.data for frame in frames(1, 3, 4, 5))
+        window.extend(frames(7, 8), through=8)
+        assert (window.start, window.since(1).through) == (1, 8)
+
+    def test_begins_no_earlier_than_it_may(self):
+        """It never holds more than it may."""
+        window = Window(3, max_frames=3, max_bytes=35)
+        window.extend(frames(4, 5), through=5)
+        assert not window.prepend(frames(1, 2), start=0)
+        assert not window.prepend(frames(3, size=20), start=2)
+        assert window.start == 3
 
     def test_segments_are_shared(self):
         """Who asks for the same gets the same, until something is added."""
@@ -161,8 +179,8 @@ class Simulation:
         self._opening = []
         self.readers = []
 
-    async def _open(self, request):
-        self.readers.append(Reader(await self._opener.open(request)))
+    async def _open(self, request, reader):
+        self.readers.append(reader(await self._opener.open(request)))
 
     def publish(self, receiver):
         """Append a message."""
@@ -184,12 +202,19 @@ class Simulation:
         elif action == "open":
             listener = (None, "a", "b")[choice % 3]
             start = ("earliest", "latest", None)[choice % 4 % 3]
-            self._opening.append(asyncio.create_task(self._open(Request("c", listener, None, start))))
+            reader = (Reader, DirectReader)[choice % 2]
+            self._opening.append(asyncio.create_task(self._open(Request("c", listener, None, start), reader)))
         elif self.readers:
             await self.look(self.readers[choice % len(self.readers)], turns=choice)
 
     async def look(self, reader, turns):
         """Let a client read for some turns of the loop. Returns whether it got something."""
+        if isinstance(reader, DirectReader):
+            for _ in range(turns):
+                if reader.look():
+                    return True
+                await asyncio.sleep(0)
+            return False
         if reader not in self._reading:
             self._reading[reader] = asyncio.ensure_future(reader.stream.next_chunk())
         reading = self._reading[reader]
@@ -248,14 +273,14 @@ def test_no_stream_loses_or_repeats_anything(monkeypatch, script, delays):
     """However appends, dispatches, openings, slow readers and trims interleave, each stream holds what is its."""
     monkeypatch.setattr(tail_module, "Window", partial(Window, max_frames=3))
     monkeypatch.setattr(tail_module, "WINDOW_FRAMES", 8)  # a page of news holds a quarter
-    for module in (tail_module, stream_module):
+    for module in (window_module, stream_module):
         monkeypatch.setattr(module, "CHUNK_BYTES", 120)
     calls = iter(range(1_000_000))
 
     def turns():
         return delays[next(calls) % len(delays)]
 
-    async def rest(_tail):
+    async def rest(_tail, _begun):
         # In turns of the loop, as everything here: a pause in real time could not be repeated, and would outlast what
         # `finish` takes for the end.
         for _ in range(3 * turns()):
@@ -299,8 +324,8 @@ async def _publish_some(service, receiver):
 async def test_news_are_read_and_encoded_once(service, log, open_reader, monkeypatch):
     """Fifty streams cost one read and one encoding of each message, and all send the same bytes."""
     encoded = []
-    encode = tail_module.encode_json_event
-    monkeypatch.setattr(tail_module, "encode_json_event", lambda *a, **k: encoded.append(a) or encode(*a, **k))
+    encode = window_module.encode_json_event
+    monkeypatch.setattr(window_module, "encode_json_event", lambda *a, **k: encoded.append(a) or encode(*a, **k))
     readers = [await open_reader() for _ in range(50)]
     await service.publish("c", [Outgoing(0)])
     await asyncio.gather(*(reader.until(1) for reader in readers))
@@ -404,8 +429,16 @@ async def test_large_backlogs_are_read_in_pieces(service, engine, open_reader):
         await service.publish("c", [Outgoing(payload)] * 50)
     reader = await open_reader(start_from="earliest")
     await reader.until(500)
-    assert max(map(len, reader.chunks)) <= tail_module.CHUNK_BYTES + 2000
+    assert max(map(len, reader.chunks)) <= window_module.CHUNK_BYTES + 2000
     assert engine.log.read("c", 0, View.BROADCASTS, 1).head.last == 500
+
+
+class SlowFollower:
+    """Takes its time, once it is woken."""
+
+    def wake(self):
+        """Block, a little later."""
+        asyncio.get_running_loop().call_soon(time.sleep, 0.1)
 
 
 async def test_what_comes_while_streams_send_leaves_together(service, log, open_reader, monkeypatch):
@@ -413,10 +446,11 @@ async def test_what_comes_while_streams_send_leaves_together(service, log, open_
     monkeypatch.setattr(tail_module, "_REST_MAX_S", 1.0)
     reader = await open_reader()
     tail = service._hub.tails()["c"]
-    end = tail.subscribe(lambda: asyncio.get_running_loop().call_soon(time.sleep, 0.1))
+    slow = SlowFollower()
+    tail.fan_out.waiting.add(slow)
     await service.publish("c", [Outgoing(0)])
     await reader.until(1)
-    end()
+    tail.fan_out.waiting.remove(slow)
     before = log.calls["read"]
     for number in range(1, 5):
         await service.publish("c", [Outgoing(number)])

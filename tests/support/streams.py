@@ -2,6 +2,7 @@
 
 import asyncio
 
+from eric_sse.service.direct import DirectStream
 from eric_sse.wire.sse import EventStreamParser
 
 PATIENCE_S = 10
@@ -55,3 +56,74 @@ class Reader:
         while await self.chunk() is not None:
             pass
         return [event.type for event in self.events]
+
+
+class FakeTransport(asyncio.Transport):
+    """A connection whose peer takes something when it is told to.
+
+    Attributes:
+        enough: With more bytes than this, the protocol is told to pause.
+        is_aborted: Whether it was given up.
+    """
+
+    def __init__(self, protocol, enough=100):
+        super().__init__()
+        self.enough = enough
+        self.is_aborted = False
+        self._protocol = protocol
+        self._buffer = bytearray()
+        self._is_closing = False
+        protocol.connection_made(self)
+
+    def write(self, data):
+        """Take bytes."""
+        was_enough = len(self._buffer) > self.enough
+        self._buffer += data
+        if len(self._buffer) > self.enough and not was_enough:
+            self._protocol.pause_writing()
+
+    def get_write_buffer_size(self):
+        """How many bytes it holds."""
+        return len(self._buffer)
+
+    def is_closing(self):
+        """Whether the connection is going to end."""
+        return self._is_closing
+
+    def close(self):
+        """End it."""
+        self._is_closing = True
+
+    def abort(self):
+        """End it at once."""
+        self._is_closing = self.is_aborted = True
+        self._buffer.clear()
+
+    def drain(self):
+        """What the peer takes: all that it holds."""
+        data, had_enough = bytes(self._buffer), len(self._buffer) > self.enough
+        self._buffer.clear()
+        if had_enough and not self._is_closing:
+            self._protocol.resume_writing()
+        return data
+
+
+class DirectReader(Reader):
+    """What a client makes of a stream that has its connection to itself."""
+
+    def __init__(self, stream, enough=100):
+        super().__init__(stream)
+        self.protocol = DirectStream(stream)
+        self.transport = FakeTransport(self.protocol, enough)
+        self.has_ended = False
+
+    def look(self):
+        """Take what is there; whether there was something."""
+        body = data = self.transport.drain()
+        while body:
+            size, _, rest = body.partition(b"\r\n")
+            chunk, body = rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+            self.has_ended = not chunk
+            if chunk:
+                self.take(chunk)
+        return bool(data)

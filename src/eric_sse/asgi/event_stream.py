@@ -12,6 +12,8 @@ from eric_sse._util import get_logger
 from eric_sse.codec import encode_json
 from eric_sse.entities import MESSAGE_TYPE_ERROR
 from eric_sse.exception import EricError, InvalidMessageFormat
+from eric_sse.service import EventStream
+from eric_sse.service.direct import DirectStream
 from eric_sse.wire.sse import encode_comment, encode_event
 
 logger = get_logger()
@@ -21,6 +23,12 @@ HEADERS = {
     "cache-control": "no-store",
     "x-accel-buffering": "no",
 }
+
+
+HAND_OVER = "eric_sse.hand_over"
+"""The ASGI extension by which our own server offers a connection: a callable that takes the protocol which is to have
+it from now on, once the response has begun; it returns whether it was handed over. Elsewhere streams are sent as ASGI
+has it."""
 
 
 class ChunkSource(Protocol):
@@ -181,14 +189,24 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, or, for HEAD, what it would begin with."""
+        handed_over = False
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
                 return
-            await self._send_stream(receive, send)
+            handed_over = self._hand_over(scope)
+            if not handed_over:
+                await self._send_stream(receive, send)
         finally:
-            self.source.release()
+            if not handed_over:
+                self.source.release()
+
+    def _hand_over(self, scope: Scope) -> bool:
+        hand_over = scope.get("extensions", {}).get(HAND_OVER)
+        if hand_over is None or not isinstance(self.source, EventStream):
+            return False
+        return bool(hand_over(DirectStream(self.source)))
 
     async def _send_stream(self, receive: Receive, send: Send) -> None:
         # A task of its own, because this one is deep in the application's middleware, and waking it costs more than

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from eric_sse._util import get_logger, unix_socket_answers
+from eric_sse.asgi.event_stream import HAND_OVER
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service
 
@@ -34,12 +35,31 @@ _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 2048
 
 
-class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # the class is chosen when uvicorn is imported
-    """uvicorn's protocol, which holds less for a peer that does not read: the log has it all."""
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which holds less for a peer that does not read, and gives the connections of streams away."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)  # the log has it all
         super().connection_made(transport)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.1":  # what comes before it knows no chunks
+            self.scope["extensions"] = {HAND_OVER: self._hand_over}  # type: ignore[dict-item]
+
+    def _hand_over(self, protocol: asyncio.Protocol) -> bool:
+        """Leave the connection to ``protocol``, as for a WebSocket; uvicorn takes it for one whose peer is gone."""
+        transport, cycle = self.transport, self.cycle
+        if self.pipeline or self.flow.write_paused or transport.is_closing():
+            return False
+        cycle.disconnected = True
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        # What refers to one another here would wait for the garbage collector.
+        del self.scope, self.cycle, self.parser
+        return True
 
 
 class DrainingServer(uvicorn.Server):

@@ -73,7 +73,7 @@ class Hub:
         if not self._streams:
             self._emptied.set()
         tail = self._tails.get(stream.channel_id)
-        if tail is not None and not tail.subscribers:
+        if tail is not None and not tail.fan_out:
             del self._tails[stream.channel_id]
             tail.stop()
 
@@ -107,12 +107,15 @@ class Hub:
         """Heartbeats for the silent, an end for those whose peer takes nothing. To be called every second or so."""
         now = time.monotonic()
         for stream in list(self._all()):
-            silent = now - stream.last_activity
+            silent = now - stream.silent_since
             if stream.is_writing:
-                if silent > self._send_timeout_s:
+                if silent > self._send_timeout_s and not stream.has_progressed():
                     logger.info("a stream of channel %r takes nothing for %d s: closed", stream.channel_id, silent)
                     stream.abort()
-            elif silent >= self._heartbeat_s:
+                continue
+            if stream.is_live:
+                stream.acknowledge()
+            if silent >= self._heartbeat_s:
                 stream.heartbeat()
 
     def tails(self) -> dict[str, ChannelTail]:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from eric_sse._util import get_logger
 from eric_sse.exception import ChannelNotFound, EricError
-from eric_sse.log import Gap, View, resume
+from eric_sse.log import Gap, Page, View, resume
 from eric_sse.message import Position
-from eric_sse.service.tail import CHUNK_BYTES, ChannelTail, ReadLog, Segment, encode_frame, encode_gap
+from eric_sse.service.tail import ChannelTail, ReadLog
+from eric_sse.service.window import CHUNK_BYTES, Segment, encode_frame, encode_gap
 from eric_sse.wire.sse import encode_comment, encode_event
 
 logger = get_logger()
@@ -21,6 +22,14 @@ MESSAGE_TYPE_CLOSED = "eric.closed"
 
 def _nothing() -> None:
     """Nothing is to be done."""
+
+
+def _no() -> bool:
+    return False
+
+
+def _removed(what: str) -> bytes:
+    return encode_event(f'{{"removed":"{what}"}}', event=MESSAGE_TYPE_CLOSED)
 
 
 _HEARTBEAT = encode_comment()
@@ -46,8 +55,9 @@ class Start(NamedTuple):
 class EventStream:
     """The bytes of one event stream. Belongs to one event loop and one consumer.
 
-    The consumer hands each chunk to its transport as it is, and asks for the next when the transport took it: what
-    was returned before then counts as delivered. It must :meth:`release` the stream in the end.
+    The consumer either asks for one chunk after the other, with :meth:`next_chunk`, and hands each to its transport
+    as it is: what was returned before it asks again counts as delivered. Or it sets `wake`, and whenever that is
+    called takes what there is, with :meth:`take` and :meth:`catch_up`. It must :meth:`release` the stream in the end.
 
     Args:
         channel_id: Of which channel.
@@ -59,10 +69,39 @@ class EventStream:
     Attributes:
         delivered: Called with the position through which everything was delivered, where somebody wants to know. Set
             it before the stream starts.
+        wake: Called when there may be something to take; set by a consumer that does not ask.
         aborted: Called when the stream is given up; set by the consumer, to let go of its transport at once.
+        has_progressed: Called where its peer seems to take nothing: whether it has taken something after all since
+            it was last called. Set by a consumer that knows.
         last_activity: When a chunk was last returned or asked for (`time.monotonic`).
         is_writing: Whether a chunk is with the transport.
+        is_live: Whether the channel's tail writes to the consumer's transport, past the stream.
     """
+
+    __slots__ = (
+        "_acknowledged",
+        "_ended",
+        "_greeted",
+        "_heartbeat_due",
+        "_last_words",
+        "_opened",
+        "_position",
+        "_read",
+        "_released",
+        "_retry_ms",
+        "_start",
+        "_told",
+        "_woken",
+        "aborted",
+        "channel_id",
+        "delivered",
+        "has_progressed",
+        "is_live",
+        "is_writing",
+        "last_activity",
+        "listener_id",
+        "wake",
+    )
 
     def __init__(
         self,
@@ -76,20 +115,22 @@ class EventStream:
         self.listener_id = listener_id
         self.last_activity = time.monotonic()
         self.is_writing = False
+        self.is_live = False
         self.delivered: Callable[[Position], None] | None = None
+        self.wake: Callable[[], None] = _nothing
         self.aborted: Callable[[], object] = _nothing
+        self.has_progressed: Callable[[], bool] = _no
         self._read = read
         self._released = released
         self._retry_ms = retry_ms
-        self._woken = asyncio.Event()
+        self._woken: asyncio.Event | None = None
         self._heartbeat_due = False
         self._last_words: bytes | None = None
         self._ended = False
         self._start: Start | None = None
-        self._unsubscribe: Callable[[], object] = _nothing
         self._greeted = False
         self._opened = False
-        # Offsets: how far what was returned reaches, was delivered, and was told to the client as an id.
+        # Offsets: how far what was taken reaches, was delivered, and was told to the client as an id.
         self._position = self._acknowledged = self._told = 0
 
     def started(self, start: Start) -> None:
@@ -97,23 +138,23 @@ class EventStream:
         self._start = start
         self._retry_ms = start.retry_ms
         self._position = self._acknowledged = self._told = start.offset
-        self._unsubscribe = start.tail.subscribe(self._woken.set)
-        self._woken.set()
+        start.tail.fan_out.waiting.add(self)
+        self.wake()
 
     def heartbeat(self) -> None:
         """Have it send a sign of life, unless something else is sent first."""
         self._heartbeat_due = True
-        self._woken.set()
+        self.wake()
 
     def close(self, last_words: bytes = b"") -> None:
         """End the stream, after ``last_words``. Does not wait for the consumer."""
         if self._last_words is None:
             self._last_words = last_words
-            self._woken.set()
+            self.wake()
 
     def close_removed(self, what: str) -> None:
         """End the stream and say that the ``channel`` or ``listener`` is gone."""
-        self.close(encode_event(f'{{"removed":"{what}"}}', event=MESSAGE_TYPE_CLOSED))
+        self.close(_removed(what))
 
     def close_for_restart(self) -> None:
         """End the stream and have the clients come back, not all at the same moment."""
@@ -130,23 +171,35 @@ class EventStream:
         """Whether nothing more will come, at most last words."""
         return self._ended or self._last_words is not None
 
+    @property
+    def silent_since(self) -> float:
+        """When something was last sent (`time.monotonic`)."""
+        if self.is_live and self._start is not None:
+            return max(self.last_activity, self._start.tail.fan_out.pushed_at)
+        return self.last_activity
+
     def release(self) -> None:
         """The consumer is done; nothing more is delivered, and who still asks for a chunk gets None. Idempotent."""
         self._ended = True
-        self._woken.set()
-        self._unsubscribe()
+        self.wake()
+        if self._start is not None:
+            self._start.tail.fan_out.waiting.discard(self)
         self._released(self)
+
+    # For a consumer that asks
 
     async def next_chunk(self) -> bytes | None:
         """The next bytes to send, when there are some; None when the stream has ended."""
+        if self._woken is None:
+            self._woken = asyncio.Event()
+            self.wake = self._woken.set
         self.is_writing = False
         self.last_activity = time.monotonic()
-        self._acknowledge()
+        self.acknowledge()
         while not self._ended:
             self._woken.clear()
-            behind = self._tail_ahead()
-            chunk = self._take() if behind is None else await self._catch_up(behind)
-            if chunk := chunk or self._take_heartbeat():
+            chunk = await self.catch_up() if self.is_behind else self.take()
+            if chunk := chunk or self.take_heartbeat():
                 self.is_writing = True
                 self.last_activity = time.monotonic()
                 return chunk
@@ -154,15 +207,64 @@ class EventStream:
                 await self._woken.wait()
         return None
 
-    def _tail_ahead(self) -> ChannelTail | None:
-        """The tail, where what comes next is in the log alone."""
+    # For one that is woken
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what comes next is in the log alone: it takes :meth:`catch_up`."""
         start = self._start
         if start is None or not self._opened or self._last_words is not None or start.tail.ended:
+            return False
+        return self._position < start.tail.window.start
+
+    def take(self) -> bytes:
+        """What is to be sent now, and needs no reading; nothing where there is nothing, or the stream has ended."""
+        chunk = b"" if self._ended else self._take()
+        return chunk or self.take_heartbeat()
+
+    def take_heartbeat(self) -> bytes:
+        """A sign of life, where one is due."""
+        if not self._heartbeat_due or self.has_ended:
+            return b""
+        self._heartbeat_due = False
+        if self._start is None or self._told == self._position:
+            return _HEARTBEAT
+        self._told = self._position
+        return encode_event(None, event_id=str(Position(self._start.tail.epoch, self._position)))
+
+    def acknowledge(self) -> None:
+        """Take everything that was sent as delivered."""
+        # Closed without a word, the peer is gone: a server takes what is sent then, and throws it away.
+        if self.delivered is None or self._start is None or self._last_words == b"":
+            return
+        reached = self._start.tail.window.through if self.is_live else self._position
+        if reached > self._acknowledged:
+            self._acknowledged = reached
+            self.delivered(Position(self._start.tail.epoch, reached))
+
+    def go_live(self) -> ChannelTail | None:
+        """The tail that may write to the consumer's transport from now on: nothing is left to be taken. Else None."""
+        start = self._start
+        # Having read the log, it may be ahead of the window: what the tail writes next it has then sent already.
+        if start is None or not self._opened or self.has_ended or self._position != start.tail.window.through:
             return None
-        return start.tail if self._position < start.tail.window.start else None
+        start.tail.fan_out.waiting.discard(self)
+        self.is_live = True
+        return start.tail
+
+    def leave_live(self) -> ChannelTail | None:
+        """The stream goes on from what the tail's window reaches now. Returns the tail, where it was live."""
+        if not self.is_live or self._start is None:
+            return None
+        tail = self._start.tail
+        self.is_live = False
+        self.last_activity = max(self.last_activity, tail.fan_out.pushed_at)
+        self._position = tail.window.through
+        self._told = max(self._told, tail.fan_out.told)
+        tail.fan_out.waiting.add(self)
+        return tail
 
     def _take(self) -> bytes:
-        """What is to be sent now, and needs no reading."""
         if self._last_words is not None:
             self._ended = True
             return self._last_words
@@ -171,23 +273,17 @@ class EventStream:
         if not self._opened:
             return self._opening(self._start)
         if self._start.tail.ended:
-            self.close_removed("channel")
-            return b""
-        window = self._start.tail.window
-        return b"" if self._position >= window.through else self._advance(window.after(self._position))
+            self._last_words = _removed("channel")
+            return self._take()
+        window, chunk = self._start.tail.window, b""
+        while not chunk and self._position < window.through:
+            chunk = self._advance(window.after(self._position))
+        return chunk
 
     def _has_nothing_to_do(self) -> bool:
         if self.has_ended:
             return False
         return self._start is None or self._position >= self._start.tail.window.through
-
-    def _acknowledge(self) -> None:
-        # Closed without a word, the peer is gone: a server takes what is sent then, and throws it away.
-        if self.delivered is None or self._start is None or self._last_words == b"":
-            return
-        if self._position > self._acknowledged:
-            self._acknowledged = self._position
-            self.delivered(Position(self._start.tail.epoch, self._position))
 
     def _greeting(self) -> bytes:
         # EventSource gives up for good on any status but 200: with the store away the stream opens, and waits.
@@ -203,15 +299,6 @@ class EventStream:
         opening = encode_event(None, event_id=str(position), retry_ms=start.retry_ms)
         return opening if start.gap is None else opening + encode_gap(start.gap, position)
 
-    def _take_heartbeat(self) -> bytes:
-        if not self._heartbeat_due or self.has_ended:
-            return b""
-        self._heartbeat_due = False
-        if self._start is None or self._told == self._position:
-            return _HEARTBEAT
-        self._told = self._position
-        return encode_event(None, event_id=str(Position(self._start.tail.epoch, self._position)))
-
     def _advance(self, segment: Segment) -> bytes:
         self._position = segment.through
         chunk = segment.for_listener(self.listener_id)
@@ -220,18 +307,27 @@ class EventStream:
             self._heartbeat_due = False
         return chunk
 
-    async def _catch_up(self, tail: ChannelTail) -> bytes:
-        """Read on from the log."""
-        view = View.BROADCASTS if self.listener_id is None else self.listener_id
+    async def catch_up(self) -> bytes:
+        """Read on from the log, where the stream is behind what its tail remembers."""
+        if self._start is None:
+            return b""
+        tail = self._start.tail
         try:
-            page = await self._read(tail.channel_id, self._position, view, 256, CHUNK_BYTES)
+            if await tail.reach(self._position):
+                return b""
+            return self._follow(tail, await self._read_page(tail))
         except ChannelNotFound:
             tail.end()
-            return b""
         except EricError as error:
             logger.warning("channel %r: catching up failed, trying again: %s", tail.channel_id, error)
             await asyncio.sleep(_READ_AGAIN_SECONDS)
-            return b""
+        return b""
+
+    async def _read_page(self, tail: ChannelTail) -> Page:
+        view = View.BROADCASTS if self.listener_id is None else self.listener_id
+        return await self._read(tail.channel_id, self._position, view, 256, CHUNK_BYTES)
+
+    def _follow(self, tail: ChannelTail, page: Page) -> bytes:
         if page.head.epoch != tail.epoch:
             tail.end()
             return b""

@@ -1,0 +1,129 @@
+"""An event stream that has its connection to itself: its channel's tail writes to the transport.
+
+No task, no coroutine and no queue belong to it. While it is up to date, what is new is written to it together with all
+others, past its `EventStream`; else it takes from that what it has missed, for as long as the transport takes it.
+"""
+
+import asyncio
+import time
+
+from eric_sse._util import get_logger
+from eric_sse.service.fan_out import chunked
+from eric_sse.service.stream import EventStream
+
+logger = get_logger()
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class DirectStream(asyncio.Protocol):
+    """The protocol of a connection whose response has begun, with ``Transfer-Encoding: chunked``.
+
+    Args:
+        stream: What to send. Released when the connection is lost.
+
+    Attributes:
+        transport: The connection.
+        listener_id: Whose stream it is; None: an anonymous one's.
+    """
+
+    __slots__ = ("_buffered", "_catching_up", "_is_paused", "_stream", "listener_id", "transport")
+
+    def __init__(self, stream: EventStream) -> None:
+        self.listener_id = stream.listener_id
+        self.transport: asyncio.Transport
+        self._stream = stream
+        self._is_paused = False
+        self._buffered = 0
+        self._catching_up: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to send."""
+        self.transport = transport
+        self._stream.wake = self.wake
+        self._stream.aborted = transport.abort
+        self._stream.has_progressed = self._has_progressed
+        self.wake()
+
+    def wake(self) -> None:
+        """Send what there is, until nothing is left or the transport has enough."""
+        stream = self._stream
+        self._leave_live()
+        if self._is_paused or self.transport.is_closing():
+            return
+        if self._catching_up is not None:
+            if not stream.has_ended:
+                self._send(stream.take_heartbeat())
+                return
+            self._catching_up.cancel()
+        while not self._is_paused:
+            if stream.is_behind:
+                self._catching_up = asyncio.ensure_future(self._catch_up())
+                return
+            if not (chunk := stream.take()):
+                break
+            self._send(chunk)
+        if stream.has_ended:
+            self._finish()
+        elif not self._is_paused and (tail := stream.go_live()) is not None:
+            tail.fan_out.live.add(self)
+
+    def fall_behind(self) -> None:
+        """The channel's tail is about to forget what this has not been sent."""
+        self._leave_live()
+
+    def pause_writing(self) -> None:
+        """The transport has enough: what comes next is read from the log, when it takes more."""
+        self._leave_live()
+        self._is_paused = True
+        self._stream.is_writing = True
+        self._buffered = self.transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        self._is_paused = False
+        self._stream.is_writing = False
+        self._stream.acknowledge()
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        """The peer is gone, or the response is over."""
+        self._leave_live()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+        self._stream.close()
+        self._stream.release()
+
+    def _send(self, chunk: bytes) -> None:
+        if chunk:  # an empty one would end the body
+            self._stream.last_activity = time.monotonic()
+            self.transport.write(chunked(chunk))
+
+    def _finish(self) -> None:
+        self._stream.acknowledge()
+        self.transport.write(_LAST_CHUNK)
+        self.transport.close()
+
+    def _leave_live(self) -> None:
+        if (tail := self._stream.leave_live()) is not None:
+            tail.fan_out.live.discard(self)
+
+    def _has_progressed(self) -> bool:
+        before, self._buffered = self._buffered, self.transport.get_write_buffer_size()
+        if self._buffered < before:
+            self._stream.last_activity = time.monotonic()
+        return self._buffered < before
+
+    async def _catch_up(self) -> None:
+        try:
+            chunk = await self._stream.catch_up()
+        except Exception:
+            logger.exception("an event stream of channel %r cannot be read on", self._stream.channel_id)
+            self.transport.abort()
+            return
+        finally:
+            self._catching_up = None
+        self._send(chunk)
+        if not self._is_paused:
+            self._stream.acknowledge()
+        self.wake()
