@@ -1,49 +1,17 @@
 """The memory engine keeps the promises of every engine."""
 
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from eric_sse.engine import Engine
 from eric_sse.engines import open_engine
-from eric_sse.testing import (
-    BatchKvStorageSuite,
-    CursorsSuite,
-    EngineTransactionSuite,
-    KvStorageSuite,
-    MessageLogSuite,
-    NotifierSuite,
-    TransactionalKvStorageSuite,
-    TrimSuite,
-)
+from eric_sse.testing import EngineSuite, NewStore, TransactionsSuite
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """An empty engine."""
-    with open_engine("memory://") as engine:
-        yield engine
+class TestMemory(EngineSuite, TransactionsSuite):
+    """An engine with transactions, which is gone when it is closed."""
 
-
-class TestStorage(KvStorageSuite, BatchKvStorageSuite, TransactionalKvStorageSuite):
-    """Storage."""
-
-
-class TestLog(MessageLogSuite):
-    """Log."""
-
-
-class TestTrim(TrimSuite):
-    """Retention."""
-
-
-class TestCursors(CursorsSuite):
-    """Cursors."""
-
-
-class TestNotifier(NotifierSuite):
-    """Notifier."""
-
-
-class TestTransactions(EngineTransactionSuite):
-    """Transactions."""
+    @pytest.fixture
+    def new_store(self) -> NewStore:
+        """A new engine is a new store."""
+        return lambda: partial(open_engine, "memory://")

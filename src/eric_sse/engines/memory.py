@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from eric_sse._util import get_logger
 from eric_sse.codec import decode_json, encode_value
 from eric_sse.engine import Engine
 from eric_sse.exception import (
@@ -39,6 +40,8 @@ from eric_sse.log import (
 from eric_sse.log.ports import DEDUP_WINDOW_S, DEFAULT_PAGE_BYTES, DEFAULT_PAGE_MESSAGES, cut_page, new_epoch
 from eric_sse.message import Position
 from eric_sse.repository import BatchKvStorage, TransactionalKvStorage
+
+logger = get_logger()
 
 
 def open_memory(url: str = "memory://") -> Engine:  # noqa: ARG001 - the URL of this engine has no options
@@ -336,6 +339,14 @@ class MemoryCursors(Cursors):
         self._memory.on_undo(undo)
 
 
+def _call(callback: Callable[[str | None], None], channel_id: str | None) -> None:
+    try:
+        callback(channel_id)
+    except Exception:
+        # Whoever wakes has stored something, which must not look as if it had failed; nor are the others to miss it.
+        logger.exception("a callback of the notifier failed")
+
+
 class MemoryNotifier(Notifier):
     """Wake-ups within this process."""
 
@@ -348,7 +359,7 @@ class MemoryNotifier(Notifier):
             callbacks = tuple(self._callbacks.values())
         for channel_id in channel_ids:
             for callback in callbacks:
-                callback(channel_id)
+                _call(callback, channel_id)
 
     def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         token = object()

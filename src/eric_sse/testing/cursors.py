@@ -1,6 +1,7 @@
 """What every `Cursors` does."""
 
-import threading
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -8,7 +9,8 @@ from eric_sse.engine import Engine
 from eric_sse.exception import ChannelNotFound
 from eric_sse.log import CursorKey, Cursors, MessageLog, NewEntry, Retention
 from eric_sse.message import Position
-from eric_sse.testing.ids import ODD_IDS
+from eric_sse.testing.ids import ASCII_IDS, ODD_IDS
+from eric_sse.testing.log import in_threads
 
 _KEY = CursorKey("c", "l")
 
@@ -55,7 +57,7 @@ class CursorsSuite:
 
     def test_many(self, cursors: Cursors) -> None:
         """Thousands are created, read, moved and dropped at once."""
-        ids = [f"listener {number}" for number in range(3000)]
+        ids = [f"listener {number}" for number in range(10_000)]
         keys = [CursorKey("c", id_) for id_ in ids]
         assert sorted(cursors.create("c", ids)) == sorted(ids)
         (position,) = set(cursors.get(keys).values())
@@ -64,15 +66,17 @@ class CursorsSuite:
         assert sorted(cursors.drop("c", ids)) == sorted(ids)
         assert cursors.get(keys) == {}
 
-    def test_odd_ids_stay_apart(self, cursors: Cursors, log: MessageLog) -> None:
+    @pytest.mark.parametrize("odd_ids", [ODD_IDS, ASCII_IDS], ids=["odd", "ascii"])
+    def test_odd_ids_stay_apart(self, cursors: Cursors, log: MessageLog, odd_ids: Sequence[str]) -> None:
         """Channels and listeners whose ids look alike have cursors of their own."""
-        for id_ in ODD_IDS:
+        for id_ in odd_ids[:40]:
             log.create(id_, Retention())
-            cursors.create(id_, ODD_IDS)
-        keys = [CursorKey(channel, listener) for channel in ODD_IDS for listener in ODD_IDS]
-        moved = {key: cursors.get([key])[key]._replace(offset=n) for n, key in enumerate(keys, start=1)}
+            cursors.create(id_, odd_ids)
+        keys = [CursorKey(channel, listener) for channel in odd_ids[:40] for listener in odd_ids]
+        moved = {key: at._replace(offset=n) for n, (key, at) in enumerate(cursors.get(keys).items(), start=1)}
         cursors.advance(moved)
         assert cursors.get(keys) == moved
+        assert set(moved) == set(keys)
 
     def test_get_leaves_out(self, cursors: Cursors) -> None:
         """Listeners without a cursor, and channels without a log, are left out."""
@@ -115,12 +119,29 @@ class CursorsSuite:
         def compete(offset: int) -> None:
             won.append(cursors.compare_and_set(_KEY, start, start._replace(offset=offset)))
 
-        threads = [threading.Thread(target=compete, args=(start.offset + n,)) for n in range(1, 6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads([partial(compete, start.offset + n) for n in range(1, 6)])
         assert sorted(won) == [False] * 4 + [True]
+
+    def test_none_is_skipped(self, cursors: Cursors) -> None:
+        """Threads that move a cursor one by one, each from where it stands, move it as often as they were told so."""
+        cursors.create("c", ["l"])
+        start = cursors.get([_KEY])[_KEY]
+        moved: list[int] = []
+
+        def move() -> None:
+            while (at := cursors.get([_KEY])[_KEY]).offset < start.offset + 30:
+                if cursors.compare_and_set(_KEY, at, at._replace(offset=at.offset + 1)):
+                    moved.append(at.offset)
+
+        in_threads([move] * 3)
+        assert sorted(moved) == list(range(start.offset, start.offset + 30))
+
+    def test_one_creates(self, cursors: Cursors) -> None:
+        """Of threads that create the same cursors at once, one is told that it did, for each."""
+        ids = [f"listener {number}" for number in range(50)]
+        created: list[str] = []
+        in_threads([lambda: created.extend(cursors.create("c", ids))] * 4)
+        assert sorted(created) == sorted(ids)
 
     def test_drop(self, cursors: Cursors) -> None:
         """Dropping tells who had one; others keep theirs."""
@@ -128,6 +149,38 @@ class CursorsSuite:
         assert list(cursors.drop("c", ["l", "none"])) == ["l"]
         assert list(cursors.drop("c", ["l"])) == list(cursors.drop("none", ["l"])) == []
         assert set(cursors.get([_KEY, CursorKey("c", "m")])) == {CursorKey("c", "m")}
+
+    def test_removals_are_counted(self, cursors: Cursors, log: MessageLog) -> None:
+        """The head counts the cursors that were dropped: only those that were there; a page's head, too."""
+        cursors.create("c", ["l", "m", "n"])
+        for listeners, expected in (([], 0), (["none"], 0), (["l", "none"], 1), (["l"], 1), (["m", "n"], 3)):
+            cursors.drop("c", listeners)
+            assert log.heads(["c"])["c"].removals == expected
+            assert log.read("c", 0, "l").head.removals == expected
+
+    def test_removed_and_created_again(self, cursors: Cursors, log: MessageLog) -> None:
+        """Who is removed and comes again starts anew, at the end; the removal stays counted."""
+        for expected in (1, 2):
+            cursors.create("c", ["l"])
+            log.append("c", [NewEntry(b"")])
+            cursors.drop("c", ["l"])
+            assert log.heads(["c"])["c"].removals == expected
+        cursors.create("c", ["l"])
+        assert cursors.get([_KEY])[_KEY].offset == log.heads(["c"])["c"].last
+
+    def test_of_a_log_that_is_gone(self, cursors: Cursors, log: MessageLog) -> None:
+        """Nothing that was meant for a dropped log's cursors moves, or makes, those of the one created anew."""
+        cursors.create("c", ["l", "m"])
+        old = cursors.get([_KEY])[_KEY]
+        log.drop("c")
+        assert not cursors.compare_and_set(_KEY, old, old._replace(offset=100))
+        log.create("c", Retention())
+        cursors.create("c", ["l"])
+        new = cursors.get([_KEY])
+        cursors.advance({_KEY: old._replace(offset=100), CursorKey("c", "m"): old})
+        assert not cursors.compare_and_set(_KEY, old, old._replace(offset=100))
+        assert cursors.get([_KEY, CursorKey("c", "m")]) == new
+        assert log.heads(["c"])["c"].removals == 0
 
     def test_go_with_the_log(self, cursors: Cursors, log: MessageLog) -> None:
         """Dropping the log drops its cursors, also for the one created anew."""

@@ -1,7 +1,8 @@
 """What every `KvStorage` does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from eric_sse.engine import Engine
 from eric_sse.exception import ItemNotFound, RepositoryError
 from eric_sse.repository import BatchKvStorage, KvStorage, TransactionalKvStorage
-from eric_sse.testing.ids import ODD_IDS
+from eric_sse.testing.ids import ASCII_IDS, ODD_IDS
+from eric_sse.testing.log import in_threads
 
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 2**53, 1.5, 1e300, "", "text", "\0 and \n and \u2028", "\U0001f600", [], {}),
@@ -68,21 +70,45 @@ class KvStorageSuite:
             storage.upsert(key, key)
         assert [storage.fetch_one(key) for key in ODD_IDS] == list(ODD_IDS)
 
-    @pytest.mark.parametrize("prefix", ["", *ODD_IDS])
-    def test_prefix_is_literal(self, storage: KvStorage, prefix: str) -> None:
+    @pytest.mark.parametrize("odd_ids", [ODD_IDS, ASCII_IDS], ids=["odd", "ascii"])
+    def test_prefix_is_literal(self, storage: KvStorage, odd_ids: Sequence[str]) -> None:
         """A prefix finds the keys that begin with it, to the letter, and no others."""
-        for key in ODD_IDS:
+        keys = {key for id_ in odd_ids for key in (id_, f"{id_}\0more")}
+        for key in keys:
             storage.upsert(key, key)
-            storage.upsert(f"{key}\0more", f"{key}\0more")
-        expected = {key for id_ in ODD_IDS for key in (id_, f"{id_}\0more") if key.startswith(prefix)}
-        assert sorted(storage.fetch_by_prefix(prefix)) == sorted(expected)
+        for prefix in ("", *odd_ids, *(id_[:1] for id_ in odd_ids), "none"):
+            expected = [key for key in keys if key.startswith(prefix)]
+            assert sorted(storage.fetch_by_prefix(prefix)) == sorted(expected)
 
     def test_many_values(self, storage: KvStorage) -> None:
-        """Thousands of keys of one prefix all come, once."""
+        """Hundreds of keys of one prefix all come, once."""
         for number in range(300):
             storage.upsert(f"many/{number}", number)
         storage.upsert("other", -1)
         assert sorted(storage.fetch_by_prefix("many/")) == list(range(300))
+
+    def test_large_value(self, storage: KvStorage) -> None:
+        """A megabyte of text, thousands of items and deep nesting come back."""
+        nested: list[Any] = []
+        for _ in range(100):
+            nested = [nested]
+        value = {"text": "é\U0001f600" * 250_000, "items": list(range(10_000)), "nested": nested}
+        storage.upsert("key", value)
+        assert storage.fetch_one("key") == value
+
+    def test_threads(self, storage: KvStorage) -> None:
+        """Threads that store, look and delete at once do not disturb each other."""
+
+        def use(thread: int) -> None:
+            for number in range(20):
+                storage.upsert(f"{thread}", number)
+                storage.upsert("shared", thread)
+                assert storage.fetch_one(f"{thread}") == number
+            storage.delete(f"{thread}")
+
+        in_threads([partial(use, thread) for thread in range(4)])
+        (left,) = storage.fetch_all()
+        assert left in range(4)
 
     def test_deleting_while_iterating(self, storage: KvStorage) -> None:
         """What is iterated over may be deleted meanwhile."""
@@ -151,20 +177,21 @@ class BatchKvStorageSuite:
         batch_storage.delete_many([])
         assert batch_storage.fetch_many([]) == {}
 
-    @pytest.mark.parametrize("prefix", ["", "a", "a:", "none"])
+    @pytest.mark.parametrize("prefix", ["", "a", "a:", "none", "%", "_", "\\"])
     def test_pages(self, batch_storage: BatchKvStorage, prefix: str) -> None:
         """Page by page, every key of the prefix comes once, in the order of code points."""
-        batch_storage.upsert_many({key: key for key in ODD_IDS})
+        ids = {*ODD_IDS, *ASCII_IDS}
+        batch_storage.upsert_many({key: key for key in ids})
         found: list[tuple[str, Any]] = []
-        while page := batch_storage.fetch_page(prefix, found[-1][0] if found else "", 3):
+        while page := batch_storage.fetch_page(prefix, found[-1][0] if found else "", 7):
             found += page
-        assert found == [(key, key) for key in sorted(ODD_IDS) if key.startswith(prefix)]
+        assert found == [(key, key) for key in sorted(ids) if key.startswith(prefix)]
 
     def test_page_from_before_and_behind(self, batch_storage: BatchKvStorage) -> None:
         """A page may start at any text, also one outside of the prefix."""
         batch_storage.upsert_many({"a": 1, "b1": 2, "b2": 3, "c": 4})
-        assert batch_storage.fetch_page("b", "a", 5) == [("b1", 2), ("b2", 3)]
-        assert batch_storage.fetch_page("b", "c", 5) == []
+        assert list(batch_storage.fetch_page("b", "a", 5)) == [("b1", 2), ("b2", 3)]
+        assert list(batch_storage.fetch_page("b", "c", 5)) == []
 
 
 class _Stop(Exception):
@@ -197,12 +224,13 @@ class TransactionalKvStorageSuite:
 
     def test_rollback(self, transactional: TransactionalKvStorage) -> None:
         """An exception undoes all of it, and goes on."""
-        transactional.upsert("kept", 1)
+        transactional.upsert("kept", 0)
+        transactional.upsert("changed", 1)
         with undone(transactional):
-            transactional.upsert("new", 1)
-            transactional.upsert("kept", 2)
+            transactional.upsert("new", 2)
+            transactional.upsert("changed", 3)
             transactional.delete("kept")
-        assert list(transactional.fetch_all()) == [1]
+        assert sorted(transactional.fetch_all()) == [0, 1]
 
     def test_nested_rollback(self, transactional: TransactionalKvStorage) -> None:
         """An exception caught outside of the inner block undoes the inner block alone."""

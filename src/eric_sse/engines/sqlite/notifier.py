@@ -172,10 +172,7 @@ class _Watcher(threading.Thread):
                 logger.warning("looking for other processes' messages failed, trying again: %s", error)
             self.healthy = False
             return
-        try:
-            self._told.wake(channels)
-        except Exception:
-            logger.exception("a callback of the notifier failed")
+        self._told.wake(channels)
 
     def _news(self) -> list[str | None]:
         seen, state = self._state, self._look()
