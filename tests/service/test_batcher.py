@@ -176,6 +176,22 @@ async def test_a_store_that_hangs_keeps_nobody_waiting(batcher, log, monkeypatch
     assert stored(log) == 1
 
 
+async def test_a_store_that_is_away_is_not_tried_for_each_in_turn(batcher, log, monkeypatch):
+    """Where a commit has failed only after a while, who waited meanwhile is refused as well, and at once."""
+    monkeypatch.setattr(batcher_module, "_LONG_S", 0)
+    log.errors["append_group"] = StoreUnavailable("it is away")
+    first, gate = await held(batcher, log)
+    second = asyncio.create_task(batcher.publish(append()))
+    await asyncio.sleep(0)
+    gate.open()
+    for publish in (first, second):
+        with pytest.raises(StoreUnavailable, match="is away"):
+            await publish
+    assert log.calls["append_group"] == 1
+    log.errors.clear()
+    assert len((await batcher.publish(append(messages=20))).offsets) == 20
+
+
 async def test_a_store_that_comes_back_is_used_again(batcher, log, monkeypatch):
     """After it has hung, the next publish is stored, and room is left for as many as ever."""
     monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.05)

@@ -1,6 +1,7 @@
 """Group commit: publishes that come while a commit is under way are stored together by the next one."""
 
 import asyncio
+import time
 from collections import deque
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
@@ -14,7 +15,10 @@ logger = get_logger()
 
 _CLOSED = "the service is closed; nothing was stored"
 _HANGS = "the store does not answer; nothing was stored: try again later"
+_AWAY = "the store is away; nothing was stored: try again later"
 _UNKNOWN = "stored or not, nobody knows: repeat it with the same message id"
+# A commit that has failed for longer than this, in seconds, tells that the store is away.
+_LONG_S = 1.0
 
 
 class _Waiting(NamedTuple):
@@ -103,6 +107,7 @@ class Batcher:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [waiting.append for waiting in batch]
+        begun = time.monotonic()
         storing = asyncio.get_running_loop().run_in_executor(self._executor, self._store, appends)
         if not (await asyncio.wait([storing], timeout=ANSWER_WITHIN_S))[0]:
             self._messages -= sum(len(append.entries) for append in appends)
@@ -117,6 +122,9 @@ class Batcher:
         self._messages -= sum(len(append.entries) for append in appends)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _answer(waiting, outcome)
+        if time.monotonic() - begun > _LONG_S and all(map(_is_away, outcomes)):
+            # Who has waited meanwhile would wait as long again, and be told the same.
+            self._refuse_waiting(_AWAY)
 
     async def _sit_out(self, batch: list[_Waiting], storing: asyncio.Future[Any]) -> None:
         """Leave nobody waiting for a store that hangs, and return when it has answered."""
@@ -142,6 +150,10 @@ class Batcher:
         outcomes = self._log.append_group(appends)
         self._notifier.wake({append.channel_id for append in appends})
         return list(outcomes)
+
+
+def _is_away(outcome: Appended | Exception) -> bool:
+    return isinstance(outcome, StoreUnavailable | OutcomeUnknown)
 
 
 def _answer(waiting: _Waiting, outcome: Appended | Exception) -> None:
