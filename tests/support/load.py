@@ -35,9 +35,16 @@ async def create_channel(http: httpx2.AsyncClient, channel: str = CHANNEL, **set
     (await http.post("/channels", json=body)).raise_for_status()
 
 
-async def add_listener(http: httpx2.AsyncClient, listener: str, ack: str = "auto") -> None:
+async def add_listener(http: httpx2.AsyncClient, listener: str, ack: str = "auto", channel: str = CHANNEL) -> None:
     """Subscribe a named listener to the channel."""
-    (await http.post(f"/channels/{CHANNEL}/listeners", json={"id": listener, "ack": ack})).raise_for_status()
+    (await http.post(f"/channels/{channel}/listeners", json={"id": listener, "ack": ack})).raise_for_status()
+
+
+async def publish_end(url: str, channel: str = CHANNEL) -> None:
+    """Publish what followers end at."""
+    async with httpx2.AsyncClient(base_url=url) as http:
+        answer = await http.post(f"/channels/{channel}/messages", json={"type": END, "payload": None})
+        answer.raise_for_status()
 
 
 class Publisher:
@@ -48,6 +55,7 @@ class Publisher:
         name: Its own.
         chance: Decides how many go together, how, and to whom.
         listeners: Whom it sends something to now and then, besides what is for everybody.
+        channel: Where to.
 
     Attributes:
         stored: What was answered: each message's id, with its content and receiver.
@@ -55,7 +63,9 @@ class Publisher:
         is_done: Set it, and it stops after the request under way.
     """
 
-    def __init__(self, url: str, name: str, chance: random.Random, listeners: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: str, name: str, chance: random.Random, listeners: Sequence[str] = (), channel: str = CHANNEL
+    ) -> None:
         self.http = httpx2.AsyncClient(base_url=url)
         self.name = name
         self.stored: dict[str, tuple[Content, str | None]] = {}
@@ -64,6 +74,7 @@ class Publisher:
         self.failures = 0
         self._chance = chance
         self._receivers = (None, None, None, *listeners)
+        self._path = f"/channels/{channel}/messages"
         self._number = 0
 
     async def run(self, limit: int | None = None) -> None:
@@ -80,7 +91,7 @@ class Publisher:
         """Publish until it is answered, and return the ids that it is answered with."""
         while True:
             with suppress(httpx2.TransportError):
-                answer = await self.http.post(f"/channels/{CHANNEL}/messages", **self._encoded(messages))
+                answer = await self.http.post(self._path, **self._encoded(messages))
                 if answer.status_code == 201:
                     return answer.json()["ids"]
                 assert answer.status_code == 503, answer.text

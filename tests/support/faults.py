@@ -1,0 +1,313 @@
+"""A crowd at one server whose store, or who itself, meets with faults; and what must be true of all that is seen."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from functools import partial
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+
+from eric_sse.clients import AsyncEventSource
+from eric_sse.engines import open_engine
+from eric_sse.engines.redis.keys import Keys
+from eric_sse.log import View
+from eric_sse.wire.sse import Event, EventStreamParser
+from support.load import (
+    CHANNEL,
+    END,
+    PATIENCE_S,
+    Follower,
+    Publisher,
+    add_listener,
+    assert_exactly_once,
+    create_channel,
+    expected,
+    offset,
+    publish_end,
+    until,
+)
+from support.postgres_server import postgres_server
+from support.redis_server import started_cluster, started_redis
+from support.restarts import Restartable
+
+RECOVERY_S = 5.0
+REFUSAL_S = 6.0
+# A stream that is silent for longer counts as lost, and its follower connects anew: heartbeats are due every second.
+SILENCE_S = 5.0
+ENV = {"ERIC_SSE_HEARTBEAT_S": "1"}
+ENOUGH = 50
+_PATH = f"/channels/{CHANNEL}"
+_DURABLE = {"appendonly": "yes", "appendfsync": "always"}
+_SERVERS: dict[str, tuple[Callable[[], Any], str]] = {
+    "redis": (partial(started_redis, **_DURABLE), ""),
+    # A failover may follow each fault: what only the master has would be lost.
+    "redis cluster": (partial(started_cluster, **_DURABLE), "wait=1"),
+    "postgres": (postgres_server, ""),
+}
+
+STORES = tuple(_SERVERS)
+"""The engines whose store is a server, or several."""
+
+
+class Store(NamedTuple):
+    """The servers behind an engine.
+
+    Attributes:
+        name: Which of `STORES`.
+        server: What may happen to it: kill, restart, freeze, resume, cut.
+        options: Of the URL of a store.
+    """
+
+    name: str
+    server: Any
+    options: str
+
+    def fresh_url(self) -> str:
+        """The URL of an empty store."""
+        return self.server.fresh_url(self.options)
+
+
+class StartedStores:
+    """Starts what is asked for. A context manager: all are gone at its end.
+
+    What they acknowledged survives that they are killed.
+    """
+
+    def __init__(self) -> None:
+        self._started: dict[str, Store] = {}
+        self._servers = ExitStack()
+
+    def __getitem__(self, name: str) -> Store:
+        """One of `STORES`."""
+        if name not in self._started:
+            start, options = _SERVERS[name]
+            self._started[name] = Store(name, self._servers.enter_context(start()), options)
+        return self._started[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._servers.close()
+
+
+def channel_key(url: str) -> str:
+    """A key of the channel, on a store in Redis: it says which master has the channel."""
+    (prefix,) = parse_qs(urlsplit(url).query)["prefix"]
+    return Keys(prefix).log(CHANNEL).meta.decode()
+
+
+class Answer(NamedTuple):
+    """What a publish was answered.
+
+    Attributes:
+        at: When (`time.monotonic`).
+        seconds: How long it took.
+        status: The status.
+        retry_after: Of the header.
+    """
+
+    at: float
+    seconds: float
+    status: int
+    retry_after: str | None
+
+
+class NotingClient(httpx2.AsyncClient):
+    """Patient, and notes what it was answered."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(base_url=url, timeout=PATIENCE_S)
+        self.answers: list[Answer] = []
+
+    async def post(self, *args: Any, **kwargs: Any) -> httpx2.Response:
+        began = time.monotonic()
+        answer = await super().post(*args, **kwargs)
+        now = time.monotonic()
+        self.answers.append(Answer(now, now - began, answer.status_code, answer.headers.get("retry-after")))
+        return answer
+
+
+class NotingPublisher(Publisher):
+    """A publisher whose answers are noted."""
+
+    def __init__(self, url: str, name: str, chance: random.Random, listeners: tuple[str, ...] = ()) -> None:
+        super().__init__(url, name, chance, listeners)
+        self.http: NotingClient = NotingClient(url)
+
+    async def broadcast(self) -> str:
+        """Publish one message for everybody, until it is answered with 201; returns its id."""
+        message = self._message() | {"to": None}
+        (id_,) = await self.publish([message])
+        self.stored[id_] = (tuple(message["payload"]), None)
+        return id_
+
+    async def is_refused(self, since: float) -> None:
+        """Return when a publish was answered with 503."""
+        await until(lambda: any(answer.status == 503 and answer.at > since for answer in self.http.answers[-9:]))
+
+
+class Newcomer:
+    """Opens a stream once, and reads some of what followed an id.
+
+    Attributes:
+        after: The id.
+        events: What was received.
+        arrived: Set once the server has begun to answer.
+    """
+
+    def __init__(self, url: str, after: str) -> None:
+        self.after = after
+        self.events: list[Event] = []
+        self.arrived = asyncio.Event()
+        self._url = url
+        self._parser = EventStreamParser()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it was told where it is."""
+        return self._parser.last_event_id != ""
+
+    async def run(self) -> None:
+        """Read until there is enough, or the end."""
+        headers = {"Last-Event-ID": self.after}
+        async with (
+            httpx2.AsyncClient(timeout=PATIENCE_S) as http,
+            http.stream("GET", self._url, headers=headers) as answer,
+            aclosing(answer.aiter_bytes()) as chunks,
+        ):
+            assert answer.status_code == 200
+            async for chunk in chunks:
+                self.events += self._parser.feed(chunk)
+                assert self._parser.retry_ms is not None, chunk
+                self.arrived.set()
+                if len(self.events) >= ENOUGH or any(event.type == END for event in self.events):
+                    return
+
+    def check(self, wanted: dict[str, tuple[str, int]]) -> None:
+        """It received what followed, and nothing else."""
+        events = [event for event in self.events if event.type != END]
+        following = [id_ for id_ in wanted if offset(id_) > offset(self.after)]
+        assert_exactly_once(events, {id_: wanted[id_] for id_ in following[: len(events)]})
+
+
+class Crowd:
+    """Publishers and listeners at one server, who go on whatever happens.
+
+    Args:
+        url: The server's.
+        chance: Decides what is published.
+    """
+
+    def __init__(self, url: str, chance: random.Random) -> None:
+        names = ("p0", "p1", "p2")
+        self.publishers = [
+            NotingPublisher(url, name, random.Random(chance.random()), ("auto", "explicit")) for name in names
+        ]
+        self.prober = NotingPublisher(url, "prober", random.Random(chance.random()))
+        listeners = f"{url}{_PATH}/listeners"
+        self.followers = [
+            _follower(f"{listeners}/auto/events", "auto"),
+            _follower(f"{listeners}/explicit/events", "explicit", f"{listeners}/explicit/ack"),
+            *(_follower(f"{url}{_PATH}/events") for _ in range(2)),
+        ]
+        self.newcomers: list[Newcomer] = []
+        self._url = url
+        self._tasks = asyncio.TaskGroup()
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Inside the block they work; it is left when everybody has read everything."""
+        async with self.prober.http, self._tasks as tasks:
+            for follower in self.followers:
+                tasks.create_task(follower.run())
+            for follower in self.followers:
+                await follower.is_listening()
+            publishing = [tasks.create_task(publisher.run()) for publisher in self.publishers]
+            yield
+            for publisher in self.publishers:
+                publisher.is_done = True
+            await asyncio.wait(publishing)
+            await publish_end(self._url)
+
+    async def works(self, chance: random.Random) -> None:
+        """Have them work for a while."""
+        target = self._count + 100
+        await until(lambda: self._count >= target)
+        await asyncio.sleep(chance.uniform(0, 0.3))
+
+    async def newcomer(self) -> Newcomer:
+        """Somebody opens a stream, and is answered in time."""
+        after = next(reversed(expected(self.publishers, None)))
+        newcomer = Newcomer(f"{self._url}{_PATH}/events", after)
+        self.newcomers.append(newcomer)
+        self._tasks.create_task(newcomer.run())
+        async with asyncio.timeout(REFUSAL_S):
+            await newcomer.arrived.wait()
+        return newcomer
+
+    async def finds_the_store_away(self, since: float) -> None:
+        """Return when each publisher was refused, and a new stream was opened nevertheless."""
+        newcomer, *_ = await asyncio.gather(
+            self.newcomer(), *(publisher.is_refused(since) for publisher in self.publishers)
+        )
+        assert not newcomer.has_started
+
+    async def recovers(self, what: str, back: float) -> None:
+        """Publishing is answered with 201, and that reaches all open streams, in time after ``back``."""
+        id_ = await self.prober.broadcast()
+        stored_s = time.monotonic() - back
+        await asyncio.gather(*(until(lambda f=follower: _has(f, id_)) for follower in self.followers))
+        received_s = time.monotonic() - back
+        await until(lambda: all(newcomer.has_started for newcomer in self.newcomers))
+        started_s = time.monotonic() - back
+        print(f"{what}: 201 after {stored_s:.2f} s, received after {received_s:.2f} s, new stream {started_s:.2f} s")
+        assert max(stored_s, received_s, started_s) < RECOVERY_S
+
+    def check(self, store: str, *, server_fell: bool = False) -> None:
+        """The promises, of each stream, of each answer, and of the store."""
+        everybody = [*self.publishers, self.prober]
+        for follower in self.followers:
+            assert (follower.source.reconnects > 0) is server_fell
+            assert_exactly_once(follower.events, expected(everybody, follower.listener))
+        for newcomer in self.newcomers:
+            newcomer.check(expected(everybody, None))
+        refused = [answer for publisher in everybody for answer in publisher.http.answers if answer.status == 503]
+        assert all(answer.retry_after is not None for answer in refused)
+        slowest = max(answer.seconds for publisher in everybody for answer in publisher.http.answers)
+        print(f"{self._count} messages, {len(refused)} publishes refused, the slowest answer took {slowest:.2f} s")
+        assert slowest < REFUSAL_S
+        rows = sum(len(publisher.stored) for publisher in everybody) + 1
+        with open_engine(store) as engine:
+            assert engine.log.count(CHANNEL, 0, View.EVERYTHING, cap=2 * rows) == rows
+
+    @property
+    def _count(self) -> int:
+        return sum(len(publisher.stored) for publisher in self.publishers)
+
+
+@asynccontextmanager
+async def crowded_server(store: str, chance: random.Random) -> AsyncIterator[tuple[Restartable, Crowd]]:
+    """A server on an empty store, and a crowd at work there; at the end everybody has read everything."""
+    async with Restartable(store, env=ENV) as server:
+        async with httpx2.AsyncClient(base_url=server.url) as http:
+            await create_channel(http)
+            for listener in ("auto", "explicit"):
+                await add_listener(http, listener, listener)
+        crowd = Crowd(server.url, chance)
+        async with crowd.at_work():
+            yield server, crowd
+
+
+def _follower(url: str, listener: str | None = None, ack_url: str | None = None) -> Follower:
+    follower = Follower(url, listener, ack_url)
+    follower.source = AsyncEventSource(url, max_retry_s=0.2, read_timeout_s=SILENCE_S)
+    return follower
+
+
+def _has(follower: Follower, id_: str) -> bool:
+    return bool(follower.events) and offset(follower.events[-1].id) >= offset(id_)
