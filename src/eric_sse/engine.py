@@ -108,17 +108,27 @@ class Engine:
         log: What channels sent.
         cursors: How far listeners have acknowledged.
         notifier: Wake-ups.
+        returns_at_once: Whether its calls wait for nothing, so that a service may make them on its event loop.
 
     Attributes:
         acks: Gathers automatic acknowledgements.
         log_queues: Makes the connections of channels whose queues are views of the log.
     """
 
-    def __init__(self, storage: BatchKvStorage, log: MessageLog, cursors: Cursors, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        storage: BatchKvStorage,
+        log: MessageLog,
+        cursors: Cursors,
+        notifier: Notifier,
+        *,
+        returns_at_once: bool = False,
+    ) -> None:
         self.storage = storage
         self.log = log
         self.cursors = cursors
         self.notifier = notifier
+        self.returns_at_once = returns_at_once
         self.acks = AckBuffer(cursors)
         self.log_queues = LogQueues(log, cursors, notifier, self.acks)
 

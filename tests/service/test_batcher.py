@@ -1,7 +1,6 @@
 """Group commit."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +8,7 @@ from eric_sse.exception import ChannelNotFound, OutcomeUnknown, Overloaded, Stor
 from eric_sse.log import Append, NewEntry, Retention, View
 from eric_sse.service import batcher as batcher_module
 from eric_sse.service.batcher import Batcher
+from eric_sse.service.threads import StoreThreads
 
 
 def append(channel="c", messages=1):
@@ -22,17 +22,22 @@ def stored(log):
 
 
 @pytest.fixture
-def executor():
+def threads():
     """Where commits run."""
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+    threads = StoreThreads(1)
+    yield threads
+    threads.close()
+
+
+def ignore(_append, _appended):
+    """What is stored is of no interest."""
 
 
 @pytest.fixture
-def batcher(engine, executor):
+def batcher(engine, threads):
     """A batcher in whose log there is a channel "c"."""
     engine.log.create("c", Retention())
-    return Batcher(engine.log, engine.notifier, executor, max_waiting=20, max_batch=50)
+    return Batcher(engine.log, engine.notifier, threads, ignore, max_waiting=20, max_batch=50)
 
 
 async def held(batcher, log):
@@ -43,10 +48,10 @@ async def held(batcher, log):
     return publish, gate
 
 
-async def test_200_coroutines_share_commits(engine, executor, log):
+async def test_200_coroutines_share_commits(engine, threads, log):
     """Two hundred coroutines that publish at once cause at most one commit per 50 messages."""
     log.create("c", Retention())
-    batcher = Batcher(log, engine.notifier, executor)
+    batcher = Batcher(log, engine.notifier, threads, ignore)
 
     async def publisher():
         return [(await batcher.publish(append())).offsets[0] for _ in range(10)]
@@ -128,10 +133,10 @@ async def test_a_large_publish_is_taken_when_nothing_waits(batcher, log):
     assert log.groups == [100]
 
 
-async def test_commits_are_bounded(engine, executor, log):
+async def test_commits_are_bounded(engine, threads, log):
     """No commit takes more messages than it should, and none is left out."""
     log.create("c", Retention())
-    batcher = Batcher(log, engine.notifier, executor, max_batch=5)
+    batcher = Batcher(log, engine.notifier, threads, ignore, max_batch=5)
     await asyncio.gather(*(batcher.publish(append(messages=2)) for _ in range(8)))
     assert log.groups == [4, 4, 4, 4]
 

@@ -10,7 +10,7 @@ from eric_sse.log import CursorKey, Retention
 from eric_sse.message import Position
 from eric_sse.service import Outgoing, Service, opening
 from eric_sse.service import stream as stream_module
-from support.streams import Reader
+from support.streams import Reader, publish_elsewhere
 
 
 @pytest.fixture(autouse=True)
@@ -307,11 +307,11 @@ class TestStoreAway:
         assert json.loads(reader.events[0].data) == {"removed": what}
         reader.stream.release()
 
-    async def test_while_live(self, service, log, open_reader):
+    async def test_while_live(self, engine, log, open_reader):
         """A live stream goes on with everything that was published meanwhile."""
         reader = await open_reader()
         await self.away(log)
-        await say(service, 1, 2)
+        publish_elsewhere(engine, 1, 2)
         reader.stream.heartbeat()
         assert await reader.chunk() == b":\n\n"
         log.errors.clear()
@@ -401,7 +401,7 @@ class TestEnd:
         await service.delete_channel("c")
         await service.create_channel("c")
         reader = await open_reader()
-        assert service._hub.tail("c", stale) is None
+        assert service._hub.tail("c", stale, 3000) is None
         await say(service, 1)
         assert await reader.until(1) == ["1"]
 

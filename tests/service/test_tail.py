@@ -12,7 +12,7 @@ from eric_sse.engine import Engine
 from eric_sse.engines.memory import open_memory
 from eric_sse.exception import StoreUnavailable
 from eric_sse.listener import MessageQueueListener
-from eric_sse.log import Entry, NewEntry, Notifier, Retention, View
+from eric_sse.log import Append, Entry, NewEntry, Notifier, Retention, View
 from eric_sse.message import Message
 from eric_sse.service import Outgoing, Service
 from eric_sse.service import stream as stream_module
@@ -20,11 +20,12 @@ from eric_sse.service import tail as tail_module
 from eric_sse.service import window as window_module
 from eric_sse.service.hub import Hub
 from eric_sse.service.listeners import Listeners
+from eric_sse.service.messages import new_entry
 from eric_sse.service.opening import Opener, Request
-from eric_sse.service.window import Frame, Segment, Window, encode_frame
 from eric_sse.service.threads import StoreThreads
+from eric_sse.service.window import Frame, Segment, Window, encode_frame
 from eric_sse.wire.sse import EventStreamParser
-from support.streams import DirectReader, Reader
+from support.streams import DirectReader, Reader, publish_elsewhere
 
 
 def frames(*offsets, receiver=None, size=10):
@@ -182,17 +183,21 @@ class Simulation:
     async def _open(self, request, reader):
         self.readers.append(reader(await self._opener.open(request)))
 
-    def publish(self, receiver):
-        """Append a message."""
+    def publish(self, receiver, *, here):
+        """Append a message, through this process or another."""
         self._receivers.append(receiver)
         message = Message("message", "x" * (len(self._receivers) % 40))
-        self._engine.log.append("c", [NewEntry(encode_message(message), receiver)])
-        self._engine.notifier.wake(["c"])
+        append = Append("c", [NewEntry(encode_message(message), receiver)])
+        appended = self._engine.log.append(append.channel_id, append.entries)
+        if here:
+            self._hub.stored(append, appended)
+        else:
+            self._engine.notifier.wake(["c"])
 
     async def act(self, action, choice):
         """Do one thing."""
         if action == "publish":
-            self.publish((None, None, "a", "b")[choice % 4])
+            self.publish((None, None, "a", "b")[choice % 4], here=choice > 5)
         elif action == "trim":
             self._engine.log.trim()
         elif action == "spurious":
@@ -316,21 +321,43 @@ async def test_many_writers_and_readers(service):
         reader.stream.release()
 
 
+async def test_own_news_are_not_read(service, engine, log, open_reader):
+    """What was stored through this process costs no reading, before and after what came from another."""
+    reader = await open_reader()
+    await service.publish("c", [Outgoing(1), Outgoing(2)])
+    await reader.until(2)
+    publish_elsewhere(engine, 3)
+    await reader.until(3)
+    before = log.calls["read"]
+    await asyncio.gather(*(service.publish("c", [Outgoing(number)]) for number in range(4, 9)))
+    assert await reader.until(8) == [str(number) for number in range(1, 9)]
+    assert log.calls["read"] == before
+
+
+async def test_own_news_in_disorder_are_read(service, engine, open_reader):
+    """Where another process has stored something in between, nothing is lost or reordered."""
+    reader = await open_reader()
+    engine.log.append("c", [new_entry(Outgoing("theirs"), None, 0)])  # and nobody is told
+    await service.publish("c", [Outgoing("ours", id="1"), Outgoing("ours again", id="2")])
+    await service.publish("c", [Outgoing("ours", id="1"), Outgoing("more")])
+    assert await reader.until(4) == ['"theirs"', '"ours"', '"ours again"', '"more"']
+
+
 async def _publish_some(service, receiver):
     for number in range(25):
         await service.publish("c", [Outgoing(number, to=receiver)])
 
 
-async def test_news_are_read_and_encoded_once(service, log, open_reader, monkeypatch):
+async def test_news_are_read_and_encoded_once(service, engine, log, open_reader, monkeypatch):
     """Fifty streams cost one read and one encoding of each message, and all send the same bytes."""
     encoded = []
     encode = window_module.encode_json_event
     monkeypatch.setattr(window_module, "encode_json_event", lambda *a, **k: encoded.append(a) or encode(*a, **k))
     readers = [await open_reader() for _ in range(50)]
-    await service.publish("c", [Outgoing(0)])
+    publish_elsewhere(engine, 0)
     await asyncio.gather(*(reader.until(1) for reader in readers))
     before, encoded[:] = log.calls["read"], []
-    await service.publish("c", [Outgoing(1), Outgoing(2)])
+    publish_elsewhere(engine, 1, 2)
     await asyncio.gather(*(reader.until(3) for reader in readers))
     assert (log.calls["read"] - before, len(encoded)) == (1, 2)
     assert all(reader.chunks[-1] is readers[0].chunks[-1] for reader in readers)
@@ -391,7 +418,7 @@ async def test_what_was_trimmed_unread_is_a_gap(service, engine, log, open_reade
     await service.create_channel("short", retention=Retention(max_messages=1))
     reader = await open_reader("short")
     log.errors["read"] = StoreUnavailable("away")
-    await service.publish("short", [Outgoing(number) for number in range(5)])
+    publish_elsewhere(engine, *range(5), channel="short")
     engine.log.trim()
     log.errors.clear()
     await reader.until(2)
@@ -399,12 +426,12 @@ async def test_what_was_trimmed_unread_is_a_gap(service, engine, log, open_reade
     assert [event.id[-2:] for event in reader.events] == ["-4", "-5"]
 
 
-async def test_an_unexpected_error_does_not_end_the_tail(service, log, open_reader, caplog):
+async def test_an_unexpected_error_does_not_end_the_tail(service, engine, log, open_reader, caplog):
     """A bug in an engine's read delays the news, and is logged."""
     reader = await open_reader()
     log.errors["read"] = ZeroDivisionError("a bug")
     gate = log.close_gate("read")
-    await service.publish("c", [Outgoing(1)])
+    publish_elsewhere(engine, 1)
     await gate.somebody_waits()
     gate.open()
     while "a bug" not in caplog.text:
@@ -441,7 +468,7 @@ class SlowFollower:
         asyncio.get_running_loop().call_soon(time.sleep, 0.1)
 
 
-async def test_what_comes_while_streams_send_leaves_together(service, log, open_reader, monkeypatch):
+async def test_what_comes_while_streams_send_leaves_together(service, engine, log, open_reader, monkeypatch):
     """After a wave that took long the tail pauses, and what was published meanwhile is one read and one write."""
     monkeypatch.setattr(tail_module, "_REST_MAX_S", 1.0)
     reader = await open_reader()
@@ -453,6 +480,6 @@ async def test_what_comes_while_streams_send_leaves_together(service, log, open_
     tail.fan_out.waiting.remove(slow)
     before = log.calls["read"]
     for number in range(1, 5):
-        await service.publish("c", [Outgoing(number)])
+        publish_elsewhere(engine, number)
     assert await reader.until(5) == ["0", "1", "2", "3", "4"]
     assert (len(reader.chunks), log.calls["read"] - before) == (3, 1)

@@ -2,10 +2,18 @@
 
 import asyncio
 
+from eric_sse.service import Outgoing
 from eric_sse.service.direct import DirectStream
+from eric_sse.service.messages import new_entry
 from eric_sse.wire.sse import EventStreamParser
 
 PATIENCE_S = 10
+
+
+def publish_elsewhere(engine, *payloads, channel="c"):
+    """Publish as another process on the same store does."""
+    engine.log.append(channel, [new_entry(Outgoing(payload), None, 0) for payload in payloads])
+    engine.notifier.wake([channel])
 
 
 class Reader:

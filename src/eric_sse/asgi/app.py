@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from eric_sse.asgi import problems
+from eric_sse.asgi.fast_paths import FastPaths
 from eric_sse.asgi.middleware import BodyLimit, GiveUp, RawPath
 from eric_sse.asgi.routes import channel_routes, health_routes, listener_routes, message_routes, stream_routes
 from eric_sse.service import Service
@@ -46,6 +47,7 @@ def create_app(
     problems.install(app)
     for routes in (channel_routes, listener_routes, message_routes, stream_routes, health_routes):
         app.include_router(routes(service))
+    app.add_middleware(FastPaths, service=service)
     app.add_middleware(RawPath)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(GiveUp, service=service)

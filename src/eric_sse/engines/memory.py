@@ -47,7 +47,9 @@ logger = get_logger()
 def open_memory(url: str = "memory://") -> Engine:  # noqa: ARG001 - the URL of this engine has no options
     """Open a new empty engine in this process's memory."""
     memory = _Memory()
-    return Engine(MemoryStorage(memory), MemoryLog(memory), MemoryCursors(memory), MemoryNotifier())
+    return Engine(
+        MemoryStorage(memory), MemoryLog(memory), MemoryCursors(memory), MemoryNotifier(), returns_at_once=True
+    )
 
 
 @dataclass(eq=False)
@@ -192,8 +194,8 @@ class MemoryLog(MessageLog):
             return error
         if append.epoch is not None and append.epoch != log.epoch:
             return EpochMismatch(append.channel_id, append.epoch, log.epoch)
-        now = time.time()
-        return Appended(log.epoch, [self._append_entry(log, entry, now) for entry in append.entries])
+        now, previous = time.time(), log.last
+        return Appended(log.epoch, [self._append_entry(log, entry, now) for entry in append.entries], previous)
 
     def _append_entry(self, log: _Log, new: NewEntry, now: float) -> int:
         if new.key is not None:

@@ -104,10 +104,13 @@ class Appended(NamedTuple):
     Attributes:
         epoch: The log's.
         offsets: One for each entry, in their order; that of the entry stored before where the key was known.
+        previous: The largest offset that the log had given before: nothing lies between it and what was stored now.
+            None: the engine cannot tell.
     """
 
     epoch: str
     offsets: Sequence[int]
+    previous: int | None = None
 
 
 class View(Enum):

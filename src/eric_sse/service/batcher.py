@@ -1,15 +1,16 @@
 """Group commit: publishes that come while a commit is under way are stored together by the next one."""
 
 import asyncio
+import threading
 import time
 from collections import deque
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from eric_sse._util import get_logger
 from eric_sse.exception import EricError, OutcomeUnknown, Overloaded, StoreUnavailable
 from eric_sse.log import Append, Appended, MessageLog, Notifier
-from eric_sse.service.threads import ANSWER_WITHIN_S
+from eric_sse.service.threads import ANSWER_WITHIN_S, StoreThreads
 
 logger = get_logger()
 
@@ -34,17 +35,27 @@ class Batcher:
     Args:
         log: Where to.
         notifier: Told after each commit.
-        executor: Runs the commits; one thread is enough.
+        threads: Run the commits; one is enough.
+        on_stored: Called on the event loop with each append that was stored, and what it came to.
         max_waiting: How many messages may wait. More are refused.
         max_batch: How many messages one commit takes at most, where a single publish does not hold more.
     """
 
     def __init__(
-        self, log: MessageLog, notifier: Notifier, executor: Executor, max_waiting: int = 20_000, max_batch: int = 2_000
+        self,
+        log: MessageLog,
+        notifier: Notifier,
+        threads: StoreThreads,
+        on_stored: Callable[[Append, Appended], None],
+        *,
+        max_waiting: int = 20_000,
+        max_batch: int = 2_000,
     ) -> None:
         self._log = log
         self._notifier = notifier
-        self._executor = executor
+        self._threads = threads
+        self._on_stored = on_stored
+        self._telling: int | None = None
         self._max_waiting = max_waiting
         self._max_batch = max_batch
         self._waiting: deque[_Waiting] = deque()
@@ -80,6 +91,11 @@ class Batcher:
             self._task = asyncio.create_task(self._run(), name="eric_sse group commit")
         return await waiting.stored
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether this thread tells the notifier's listeners of a commit just now: `on_stored` is told by itself."""
+        return self._telling == threading.get_ident()
+
     async def close(self, timeout_s: float) -> None:
         """Store what was taken; after ``timeout_s`` seconds refuse what still waits. Takes nothing more."""
         self._closed = True
@@ -108,8 +124,10 @@ class Batcher:
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [waiting.append for waiting in batch]
         begun = time.monotonic()
-        storing = asyncio.get_running_loop().run_in_executor(self._executor, self._store, appends)
-        if not (await asyncio.wait([storing], timeout=ANSWER_WITHIN_S))[0]:
+        storing = self._threads.begin(self._store, appends)
+        if not storing.done():
+            await asyncio.wait([storing], timeout=ANSWER_WITHIN_S)
+        if not storing.done():
             self._messages -= sum(len(append.entries) for append in appends)
             await self._sit_out(batch, storing)
             return
@@ -120,11 +138,18 @@ class Batcher:
                 logger.exception("storing %d publishes failed", len(batch))
             outcomes = [error] * len(batch)
         self._messages -= sum(len(append.entries) for append in appends)
+        # First the answers: who has its own publishes again, and that leaves together with what is sent next.
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _answer(waiting, outcome)
+        self._tell(appends, outcomes)
         if time.monotonic() - begun > _LONG_S and all(map(_is_away, outcomes)):
             # Who has waited meanwhile would wait as long again, and be told the same.
             self._refuse_waiting(_AWAY)
+
+    def _tell(self, appends: Sequence[Append], outcomes: Sequence[Appended | Exception]) -> None:
+        for append, outcome in zip(appends, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                self._on_stored(append, outcome)
 
     async def _sit_out(self, batch: list[_Waiting], storing: asyncio.Future[Any]) -> None:
         """Leave nobody waiting for a store that hangs, and return when it has answered."""
@@ -137,8 +162,12 @@ class Batcher:
             await asyncio.wait([storing])
         finally:
             self._hangs = False
-        if not storing.cancelled() and (error := storing.exception()) is not None:
+        if storing.cancelled():
+            return
+        if (error := storing.exception()) is not None:
             logger.warning("storing %d publishes failed in the end: %s", len(batch), error)
+        else:
+            self._tell([waiting.append for waiting in batch], storing.result())
 
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:
@@ -148,7 +177,9 @@ class Batcher:
 
     def _store(self, appends: list[Append]) -> list[Appended | Exception]:
         outcomes = self._log.append_group(appends)
+        self._telling = threading.get_ident()
         self._notifier.wake({append.channel_id for append in appends})
+        self._telling = None
         return list(outcomes)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from eric_sse._util import get_logger
-from eric_sse.log import CursorKey, Head
+from eric_sse.log import Append, Appended, CursorKey, Head
 from eric_sse.message import Position
 from eric_sse.service.stream import EventStream
 from eric_sse.service.tail import ChannelTail, ReadLog
@@ -43,20 +43,25 @@ class Hub:
         self.draining = False
         self._emptied = asyncio.Event()
 
-    def tail(self, channel_id: str, head: Head) -> ChannelTail | None:
+    def tail(self, channel_id: str, head: Head, retry_ms: int) -> ChannelTail | None:
         """The tail of a channel whose log stands, or stood a moment ago, at ``head``.
 
         None where what is followed is another log than that of ``head``: one of the two is gone. Ask the store again.
         """
         tail = self._tails.get(channel_id)
         if tail is None or tail.ended:
-            tail = self._tails[channel_id] = ChannelTail(channel_id, head, self._read, self.end_removed)
+            tail = self._tails[channel_id] = ChannelTail(channel_id, head, retry_ms, self._read, self.end_removed)
             # A wake-up may have come between the reading of the head and now.
             tail.mark_dirty()
         elif tail.epoch != head.epoch:
             tail.mark_dirty()
             return None
         return tail
+
+    def following(self, channel_id: str) -> ChannelTail | None:
+        """The tail of a channel that is followed already."""
+        tail = self._tails.get(channel_id)
+        return None if tail is None or tail.ended else tail
 
     def add(self, stream: EventStream) -> None:
         """Take in an open stream."""
@@ -80,6 +85,12 @@ class Hub:
     def count(self, channel_id: str) -> int:
         """How many streams of a channel are open. May be called from any thread."""
         return len(self._streams.get(channel_id, ()))
+
+    def stored(self, append: Append, appended: Appended) -> None:
+        """Messages were stored through this process."""
+        tail = self._tails.get(append.channel_id)
+        if tail is not None:
+            tail.stored(append.entries, appended)
 
     def wake(self, channel_id: str | None) -> None:
         """A channel, or with None any of them, may have something new."""

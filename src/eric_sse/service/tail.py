@@ -7,7 +7,7 @@ from typing import Protocol
 
 from eric_sse._util import get_logger
 from eric_sse.exception import ChannelNotFound, EricError
-from eric_sse.log import Entry, Head, Page, View
+from eric_sse.log import Appended, Entry, Head, NewEntry, Page, View
 from eric_sse.service.fan_out import FanOut
 from eric_sse.service.window import WINDOW_BYTES, WINDOW_FRAMES, Frame, Segment, Window, encode_frame
 
@@ -15,6 +15,8 @@ logger = get_logger()
 
 _PAGE_FRAMES = WINDOW_FRAMES // 4
 _PAGE_BYTES = WINDOW_BYTES // 4
+
+_MAX_GATHERED = 4 * WINDOW_FRAMES
 
 _REST_MIN_S, _REST_MAX_S = 0.001, 0.02
 
@@ -35,6 +37,7 @@ class ChannelTail:
     Args:
         channel_id: The channel.
         head: Where its log stood when following began.
+        retry_ms: How long its clients are told to wait before they come back, in milliseconds.
         read: Reads the log.
         end_removed: Ends the streams of the channel's listeners that are gone.
 
@@ -46,9 +49,15 @@ class ChannelTail:
     """
 
     def __init__(
-        self, channel_id: str, head: Head, read: ReadLog, end_removed: Callable[[str], Awaitable[None]]
+        self,
+        channel_id: str,
+        head: Head,
+        retry_ms: int,
+        read: ReadLog,
+        end_removed: Callable[[str], Awaitable[None]],
     ) -> None:
         self.channel_id = channel_id
+        self.retry_ms = retry_ms
         self.epoch = head.epoch
         self.window = Window(head.last)
         self.ended = False
@@ -58,14 +67,35 @@ class ChannelTail:
         self._removals: int | None = None
         self.fan_out = FanOut()
         self._dirty = False
+        # What was stored through this process, and follows the window or what was gathered before.
+        self._gathered: list[Entry] = []
         self._task: asyncio.Task[None] | None = None
         self._reach = Reach(self)
 
     def mark_dirty(self) -> None:
         """Something may be new: read until there is nothing more."""
         self._dirty = True
+        self._start_following()
+
+    def _start_following(self) -> None:
         if self._task is None and not self.ended:
             self._task = asyncio.create_task(self._follow(), name=f"eric_sse tail of {self.channel_id}")
+
+    def stored(self, entries: Sequence[NewEntry], appended: Appended) -> None:
+        """Messages were stored through this process: where nothing lies in between, they need no reading."""
+        known = self._gathered[-1].offset if self._gathered else self.window.through
+        if appended.epoch != self.epoch or appended.previous != known:
+            self.mark_dirty()
+            return
+        for offset, (data, receiver, _) in zip(appended.offsets, entries, strict=True):
+            if offset > known:
+                self._gathered.append(Entry(offset, receiver, data))
+                known = offset
+        if len(self._gathered) > _MAX_GATHERED:
+            # It is stored faster than sent, and the log has it all.
+            self._gathered.clear()
+            self._dirty = True
+        self._start_following()
 
     def check(self, head: Head | None) -> None:
         """Compare with where the log stands now (None: it is gone): what a lost wake-up would have told."""
@@ -88,7 +118,9 @@ class ChannelTail:
     async def _follow(self) -> None:
         failures = 0
         try:
-            while self._dirty and not self.ended:
+            while (self._dirty or self._gathered) and not self.ended:
+                if await self._send_gathered():
+                    continue
                 self._dirty = False
                 try:
                     page = await self.read(self.window.through)
@@ -108,6 +140,23 @@ class ChannelTail:
                     failures = await self._back_off(failures)
         finally:
             self._task = None
+
+    async def _send_gathered(self) -> bool:
+        """Send of what was gathered as much as one read would have brought. Returns whether there was something."""
+        count, size = 0, 0
+        while count < min(len(self._gathered), _PAGE_FRAMES) and size < _PAGE_BYTES:
+            size += len(self._gathered[count].data)
+            count += 1
+        entries = self._gathered[:count]
+        del self._gathered[:count]
+        # What was read meanwhile may hold some of them.
+        fresh = [entry for entry in entries if entry.offset > self.window.through]
+        if fresh:
+            begun = time.monotonic()
+            self._extend(fresh, fresh[-1].offset)
+            self.fan_out.wake()
+            await self._rest(begun)
+        return count > 0
 
     async def _heed_removals(self, head: Head) -> None:
         if head.epoch == self.epoch and head.removals != self._removals:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -60,10 +59,12 @@ class Service:
     def __init__(self, engine: Engine, options: ServiceOptions | None = None) -> None:
         self._engine = engine
         self._options = options or ServiceOptions()
-        self._threads = StoreThreads(_STORE_THREADS)
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="eric_sse-write")
-        self._batcher = Batcher(engine.log, engine.notifier, self._writer, self._options.max_waiting)
+        self._threads = StoreThreads(_STORE_THREADS, inline=engine.returns_at_once)
+        self._writer = StoreThreads(1, inline=engine.returns_at_once)
         self._hub = Hub(self._read, self._get_cursors, self._options.heartbeat_s, self._options.send_timeout_s)
+        self._batcher = Batcher(
+            engine.log, engine.notifier, self._writer, self._hub.stored, max_waiting=self._options.max_waiting
+        )
         self._channels = Channels(engine, self._hub.count)
         self._listeners = Listeners(engine)
         self._opener = Opener(engine, self._hub, self._threads, self._read, self._options.retry_ms)
@@ -249,7 +250,7 @@ class Service:
         except (EricError, TimeoutError) as error:
             logger.warning("moving the cursors failed; their listeners will receive again what they had: %s", error)
         self._threads.close()
-        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._writer.close()
 
     async def __aenter__(self) -> Self:
         self._ensure_started()
@@ -265,6 +266,8 @@ class Service:
             loop = asyncio.get_running_loop()
 
             def wake(channel_id: str | None) -> None:
+                if self._batcher.is_telling:
+                    return
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to wake
                     loop.call_soon_threadsafe(self._hub.wake, channel_id)
 

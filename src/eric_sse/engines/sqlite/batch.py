@@ -99,7 +99,8 @@ class Batch:
 
     def _plan(self, append: Append) -> Appended:
         log = self._logs[append.channel_id]
-        return Appended(log.epoch, [self._plan_entry(log, entry) for entry in append.entries])
+        previous = log.last
+        return Appended(log.epoch, [self._plan_entry(log, entry) for entry in append.entries], previous)
 
     def _plan_entry(self, log: _Log, entry: NewEntry) -> int:
         receiver = entry.receiver or ""
