@@ -7,6 +7,8 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -39,6 +41,16 @@ def chance():
     return random.Random(SEED)
 
 
+@asynccontextmanager
+async def in_between(bring_down: Callable[[], None], bring_back: Callable[[], None]) -> AsyncIterator[None]:
+    """Inside the block something is down; afterwards it is back, for other tests too."""
+    await asyncio.to_thread(bring_down)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(bring_back)
+
+
 @pytest.mark.parametrize("rounds", [2, many_rounds])
 async def test_our_server_is_killed(store: Store, chance, rounds):
     """Started again, it serves soon, and everybody goes on where they were."""
@@ -60,9 +72,8 @@ async def test_the_store_is_killed(store: Store, chance, rounds):
         for _ in range(rounds):
             await crowd.works(chance)
             since = time.monotonic()
-            await asyncio.to_thread(store.server.kill)
-            await crowd.finds_the_store_away(since)
-            await asyncio.to_thread(store.server.restart)
+            async with in_between(store.server.kill, store.server.restart):
+                await crowd.finds_the_store_away(since)
             await crowd.recovers(f"{store.name}, store killed", time.monotonic())
     crowd.check(url)
 
@@ -71,7 +82,7 @@ async def test_the_store_is_killed(store: Store, chance, rounds):
 async def test_the_store_hangs(stores, chance, rounds):
     """For ten seconds it answers nothing: publishing is refused within six, and all goes on when it does.
 
-    All engines at the same time, for it takes so long.
+    All engines at the same time, and only once outside of the long tests, for it takes so long.
     """
     async with asyncio.TaskGroup() as tasks:
         for name in STORES:
@@ -85,12 +96,9 @@ async def hang(store: Store, chance: random.Random, rounds: int) -> None:
         for _ in range(rounds):
             await crowd.works(chance)
             since = time.monotonic()
-            store.server.freeze()
-            try:
+            async with in_between(store.server.freeze, store.server.resume):
                 await crowd.finds_the_store_away(since)
                 await asyncio.sleep(since + HANGS_S - time.monotonic())
-            finally:
-                store.server.resume()
             await crowd.recovers(f"{store.name}, store stopped for {HANGS_S} s", time.monotonic())
     crowd.check(url)
 
@@ -105,7 +113,7 @@ async def test_connections_are_cut(store: Store, chance, rounds):
                 await crowd.works(chance)
                 assert await asyncio.to_thread(store.server.cut) > 0
             back = time.monotonic()
-            await crowd.newcomer()
+            await crowd.receives_newcomers()
             await crowd.recovers(f"{store.name}, connections killed", back)
     crowd.check(url)
 
@@ -119,12 +127,11 @@ async def test_a_master_is_lost(store: Store, chance, rounds):
         for _ in range(rounds):
             await crowd.works(chance)
             master = await asyncio.to_thread(store.server.master_of, channel_key(url))
-            await asyncio.to_thread(master.kill)
-            await crowd.newcomer()
-            await asyncio.to_thread(store.server.wait_until_well)
-            answers = time.monotonic()
-            assert await asyncio.to_thread(store.server.master_of, channel_key(url)) is not master
             # wait=1 asks for a replica; the new master has one when the old one is back.
-            await asyncio.to_thread(master.start)
+            async with in_between(master.kill, master.start):
+                await crowd.receives_newcomers()
+                await asyncio.to_thread(store.server.wait_until_well)
+                answers = time.monotonic()
+                assert await asyncio.to_thread(store.server.master_of, channel_key(url)) is not master
             await crowd.recovers(f"{store.name}, a master killed", answers)
     crowd.check(url)

@@ -273,6 +273,20 @@ def test_clients_handed_in_stay_open(server: RedisServer):
         assert client.ping()
 
 
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_protocols(server: RedisServer, protocol: int):
+    """A client handed in may speak either version of the protocol."""
+    with redis.Redis(port=server.port, password="s3:cret", protocol=protocol) as client:
+        engine = RedisEngine(client, prefix=f"resp{protocol}")
+        engine.log.create("c", Retention(1, 3600.5))
+        engine.log.append("c", [NewEntry(b"1"), NewEntry(b"2", "l", "key")])
+        assert engine.log.trim() == 1
+        engine.storage.upsert("key", None)
+        assert (list(engine.storage.fetch_all()), engine.cursors.create("c", ["l"])) == ([None], ["l"])
+        assert engine.log.read("c", 0, "l").head.retention == Retention(1, 3600.5)
+        engine.close()
+
+
 def test_cluster_clients_handed_in(cluster: RedisClusterServers):
     """The same goes for a cluster's client."""
     with redis.RedisCluster(host="127.0.0.1", port=cluster.servers[0].port, decode_responses=True) as client:

@@ -113,11 +113,11 @@ def test_append_whose_reply_is_lost(engine: RedisEngine, lost_reply: Callable[[]
     new = [NewEntry(b"1"), NewEntry(b"2", "l", "key"), NewEntry(b"3"), NewEntry(b"2", "l", "key"), NewEntry(b"4")]
     before = engine.log.append("c", [NewEntry(b"0", None, "known")]).offsets[0]
     lost_reply()
-    offsets = engine.log.append("c", [NewEntry(b"0", None, "known"), *new]).offsets
+    _, offsets, previous = engine.log.append("c", [NewEntry(b"0", None, "known"), *new])
     entries = engine.log.read("c", 0, View.EVERYTHING).entries
     assert [entry.data for entry in entries] == [b"0", b"1", b"2", b"3", b"4"]
     assert [entries[place].offset for place in (0, 1, 2, 3, 2, 4)] == list(offsets)
-    assert offsets[0] == before
+    assert (offsets[0], previous) == (before, None)
 
 
 def test_group_whose_reply_is_lost(engine: RedisEngine, lost_reply: Callable[[], None]):

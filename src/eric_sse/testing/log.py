@@ -159,6 +159,15 @@ class MessageLogSuite:
         assert list(log.append_group([])) == []
         assert list(log.append("c", []).offsets) == []
 
+    def test_previous(self, log: MessageLog) -> None:
+        """An append tells the largest offset given before, by others and in its own group, or that it cannot tell."""
+        first, second = log.append_group([Append("c", entries("1", "2")), Append("c", entries("3"))])
+        third = log.append("c", [NewEntry(b"4", None, "key")])
+        again = log.append("c", [NewEntry(b"4", None, "key"), NewEntry(b"5")])
+        expected = [0, *(appended.offsets[-1] for appended in (first, second, third) if isinstance(appended, Appended))]
+        told = [appended.previous for appended in (first, second, third, again) if isinstance(appended, Appended)]
+        assert told in (expected, [None] * 4)
+
     def test_large_group(self, log: MessageLog) -> None:
         """Thousands of entries of many channels in one group keep their order."""
         for number in range(3):

@@ -110,7 +110,7 @@ class Worker:
 def worker(opener: Opener, work: Work, *args: Any) -> Iterator[Worker]:
     """Start a process that opens an engine, and, when it is told to go, does ``work`` with it. Killed at the end."""
     options = [option for warning in sys.warnoptions for option in ("-W", warning)]
-    command = [sys.executable, *options, "-c", _PROGRAM, json.dumps(sys.path)]
+    command = [sys.executable, *options, "-c", _PROGRAM, json.dumps([str(folder) for folder in sys.path])]
     with ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(  # noqa: S603 - this interpreter

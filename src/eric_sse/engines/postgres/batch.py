@@ -52,8 +52,10 @@ class _Log:
     last: int
     now: float
     added: int = 0
+    given: int = 0
 
     def __post_init__(self) -> None:
+        self.given = self.last
         # Offsets are microseconds since 1970, or one more than the last: also a server that took over without the
         # newest commits, or was restored from a backup, gives none of their offsets again.
         self.last = max(self.last, int(self.now * 1_000_000))
@@ -61,6 +63,7 @@ class _Log:
     def next_offset(self) -> int:
         self.last += 1
         self.added += 1
+        self.given = self.last
         return self.last
 
 
@@ -124,7 +127,8 @@ class Batch:
 
     def _place(self, append: Append) -> Appended:
         log = self._logs[append.channel_id]
-        return Appended(log.epoch, [self._place_entry(log, entry) for entry in append.entries])
+        previous = log.given
+        return Appended(log.epoch, [self._place_entry(log, entry) for entry in append.entries], previous)
 
     def _place_entry(self, log: _Log, entry: NewEntry) -> int:
         key = None if entry.key is None else _key(log, entry)

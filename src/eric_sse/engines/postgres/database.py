@@ -211,6 +211,9 @@ class Database:
             return attempt()
         except TransactionUndone as error:
             logger.info("trying once more: %s", error)
+            if isinstance(error, ConnectionLost) and self._ours is not None:
+                # Others may be lost at the same time, and be alive a moment longer: the next try gets a new one.
+                self._ours.drain()
             return attempt()
 
     def _first_connection(self) -> AbstractContextManager[AnyConnection]:

@@ -54,12 +54,13 @@ class ChannelAppends:
         elif reply is None:
             yield from ((number, ChannelNotFound(self.channel_id)) for number, _ in self._appends)
         else:
-            epoch = reply[0][0].decode()
+            epoch, previous = reply[0][0].decode(), reply[0][2]
             for (number, append), offsets in zip(self._appends, reply[1:], strict=True):
                 if offsets is None:
                     yield number, EpochMismatch(self.channel_id, str(append.epoch), epoch)
                 else:
-                    yield number, Appended(epoch, offsets)
+                    yield number, Appended(epoch, offsets, previous)
+                    previous = None if previous is None else max(previous, *offsets, 0)
 
 
 def entry_problem(append: Append) -> EricError | None:

@@ -148,6 +148,9 @@ def _common(options: Options) -> dict[str, Any]:
         "socket_connect_timeout": timeout_s,
         "retry": no_retry(),
         "protocol": 2,
+        # It shows in CLIENT LIST. And something must be said: else the driver takes what a server with TLS sends by
+        # itself for a reply to somebody else.
+        "client_name": "eric_sse",
         "driver_info": None,
     }
 

@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any
 
 from eric_sse.engines.redis.client import Client
 from eric_sse.engines.redis.keys import Keys, text
@@ -66,8 +68,8 @@ class Trimmer:
         now = _now_us()
         while removed < limit:
             command = ("ZRANGE", self._keys.due, "-inf", now, "BYSCORE", "LIMIT", 0, _CHANNELS, "WITHSCORES")
-            flat: list[bytes] = self._client.get(Request(self._keys.due, [command]))
-            due = {id_: score for id_, score in zip(flat[::2], flat[1::2], strict=True) if id_ not in finished}
+            reply = self._client.get(Request(self._keys.due, [command]))
+            due = {id_: score for id_, score in _pairs(reply) if id_ not in finished}
             if not due:
                 break
             removed += self._trim_channels(due, limit - removed, finished)
@@ -85,7 +87,7 @@ class Trimmer:
         # What cannot be marked now is marked by a later append.
         self._client.run([self._on_due("ZADD", self._keys.due, *members)])
 
-    def _trim_channels(self, due: Mapping[bytes, bytes], budget: int, finished: set[bytes]) -> int:
+    def _trim_channels(self, due: Mapping[bytes, int], budget: int, finished: set[bytes]) -> int:
         share = min(-(-budget // len(due)), _AT_ONCE)
         requests = []
         for id_ in due:
@@ -106,6 +108,13 @@ class Trimmer:
 
     def _on_due(self, *command: Argument) -> Request:
         return Request(self._keys.due, [command], Effect.REPEATABLE)
+
+
+def _pairs(reply: Sequence[Any]) -> Iterator[tuple[bytes, int]]:
+    """Members and scores, whichever version of the protocol the client speaks: flat in RESP2, pairs in RESP3."""
+    flat = list(chain.from_iterable(reply)) if reply and isinstance(reply[0], list) else reply
+    for member, score in zip(flat[::2], flat[1::2], strict=True):
+        yield member, int(float(score))
 
 
 def _now_us() -> int:

@@ -223,7 +223,7 @@ local function give(receiver, key, data)
   return next_offset - 1
 end
 
-local result, at = {{{{epoch, 0}}}}, 6
+local result, at = {{{{epoch, 0, not repeated and tonumber(last)}}}}, 6
 while at <= #ARGV do
   local expected, count = ARGV[at], tonumber(ARGV[at + 1])
   at = at + 2
@@ -272,8 +272,8 @@ return result
 """KEYS: all but cursors. ARGV: news channel, news, token, key window (us), call window (us); then for each append its
 epoch or '', how many entries, and for each of these its receiver or '', its key, its data.
 
-Returns nil where there is no log; else its epoch, 1 where it holds more than it must, and for each append its offsets,
-or nil where the epoch is another."""
+Returns nil where there is no log; else its epoch, 1 where it holds more than it must, and its last offset before (nil
+where the call is repeated); and for each append its offsets, or nil where the epoch is another."""
 
 READ = Script(
     f"""{_SOURCES}
