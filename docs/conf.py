@@ -22,6 +22,7 @@ nitpick_ignore = [
     ("py:class", "eric_sse.clients.source.ClientT"),
     ("py:obj", "eric_sse.clients.source.ClientT"),
     ("py:class", "eric_sse.service.stream.Start"),
+    ("py:class", "eric_sse.service.tail.ChannelTail"),
     ("py:class", "eric_sse.service.tail.ReadLog"),
 ]
 

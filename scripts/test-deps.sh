@@ -11,14 +11,18 @@ package_of() {
         curl) echo curl ;;              # the documentation's examples
         node) echo nodejs ;;            # npm's eventsource-parser reads what ours writes; pyright
         npm) echo npm ;;
-        redis-server) echo redis-server ;; # the package eric-redis-queues
+        initdb) echo postgresql ;;      # PostgreSQL's engine
+        redis-server) echo redis-server ;; # Redis's engine; the package eric-redis-queues
         *) echo "test-deps: unknown program $1" >&2; exit 1 ;;
     esac
 }
 
+# Debian keeps PostgreSQL's programs out of the way.
+is_there() { command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1; }
+
 missing=
-for program in ${*:-chromium curl node npm redis-server}; do
-    command -v "$program" >/dev/null 2>&1 || missing="$missing $(package_of "$program")"
+for program in ${*:-chromium curl initdb node npm redis-server}; do
+    is_there "$program" || missing="$missing $(package_of "$program")"
 done
 # shellcheck disable=SC2086 # words
 [ -z "$missing" ] || apt_install $missing

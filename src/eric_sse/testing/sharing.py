@@ -52,7 +52,7 @@ class SharedStoreSuite:
         """What one has appended, the other does not store again."""
         engine.log.create("c", Retention())
         first = engine.log.append("c", [NewEntry(b"1", "l", "key")])
-        assert other.log.append("c", [NewEntry(b"1", "l", "key")]) [:2] == first[:2]
+        assert other.log.append("c", [NewEntry(b"1", "l", "key")])[:2] == first[:2]
 
     def test_cursors_are_seen(self, engine: Engine, other: Engine) -> None:
         """Where one has moved a cursor to, the other finds it; it competes for it, too."""
