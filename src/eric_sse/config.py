@@ -24,6 +24,7 @@ class Settings(BaseSettings):
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
         retry_ms: What clients are told to wait before they come back, in milliseconds.
         max_waiting: How many messages may wait to be stored before more are refused.
+        gather_ms: For how long, in milliseconds at most, messages are gathered that come while streams are written to.
     """
 
     model_config = SettingsConfigDict(env_prefix="ERIC_SSE_", frozen=True)
@@ -35,10 +36,17 @@ class Settings(BaseSettings):
     send_timeout_s: Annotated[float, Field(gt=0)] = _OPTIONS.send_timeout_s
     retry_ms: Annotated[int, Field(ge=0)] = _OPTIONS.retry_ms
     max_waiting: Annotated[int, Field(gt=0)] = _OPTIONS.max_waiting
+    gather_ms: Annotated[float, Field(ge=0, le=1000)] = _OPTIONS.gather_s * 1000
 
 
 def build(engine: Engine, settings: Settings) -> tuple[FastAPI, Service]:
     """The application that serves an engine, and the service in it. The engine stays yours to close."""
-    options = ServiceOptions(settings.heartbeat_s, settings.send_timeout_s, settings.retry_ms, settings.max_waiting)
+    options = ServiceOptions(
+        settings.heartbeat_s,
+        settings.send_timeout_s,
+        settings.retry_ms,
+        settings.max_waiting,
+        settings.gather_ms / 1000,
+    )
     service = Service(engine, options)
     return create_app(service, settings.cors_origins, settings.max_body_bytes), service

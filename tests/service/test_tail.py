@@ -171,7 +171,7 @@ class Simulation:
         log.create("c", Retention(max_messages=6))
         for listener in ("a", "b"):
             Listeners(self._engine).add("c", MessageQueueListener(listener), "explicit")
-        self._hub = Hub(read, get_cursors, 15, 60)
+        self._hub = Hub(read, get_cursors, 15, 60, 0)
         self._engine.channels.persist(self._engine.channels.create({"channel_id": "c"}))
         self._engine.notifier.listen(self._hub.wake)
         self._opener = Opener(self._engine, self._hub, threads, read, 3000)
@@ -470,9 +470,9 @@ class SlowFollower:
 
 async def test_what_comes_while_streams_send_leaves_together(service, engine, log, open_reader, monkeypatch):
     """After a wave that took long the tail pauses, and what was published meanwhile is one read and one write."""
-    monkeypatch.setattr(tail_module, "_REST_MAX_S", 1.0)
     reader = await open_reader()
     tail = service._hub.tails()["c"]
+    tail._gather_s = 1.0
     slow = SlowFollower()
     tail.fan_out.waiting.add(slow)
     await service.publish("c", [Outgoing(0)])

@@ -22,6 +22,7 @@ class Hub:
         get_cursors: As `Cursors.get`, without blocking the event loop.
         heartbeat_s: How long a stream may be silent, in seconds.
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
+        gather_s: How long to gather messages between two rounds of writes, in seconds, at most.
 
     Attributes:
         draining: Whether streams are being ended for good.
@@ -33,11 +34,13 @@ class Hub:
         get_cursors: Callable[[Collection[CursorKey]], Awaitable[Mapping[CursorKey, Position]]],
         heartbeat_s: float,
         send_timeout_s: float,
+        gather_s: float,
     ) -> None:
         self._read = read
         self._get_cursors = get_cursors
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
+        self._gather_s = gather_s
         self._streams: dict[str, set[EventStream]] = {}
         self._tails: dict[str, ChannelTail] = {}
         self.draining = False
@@ -50,7 +53,8 @@ class Hub:
         """
         tail = self._tails.get(channel_id)
         if tail is None or tail.ended:
-            tail = self._tails[channel_id] = ChannelTail(channel_id, head, retry_ms, self._read, self.end_removed)
+            tail = ChannelTail(channel_id, head, retry_ms, self._read, self.end_removed, gather_s=self._gather_s)
+            self._tails[channel_id] = tail
             # A wake-up may have come between the reading of the head and now.
             tail.mark_dirty()
         elif tail.epoch != head.epoch:

@@ -18,7 +18,8 @@ _PAGE_BYTES = WINDOW_BYTES // 4
 
 _MAX_GATHERED = 4 * WINDOW_FRAMES
 
-_REST_MIN_S, _REST_MAX_S = 0.001, 0.02
+# A round of writes that took less, in seconds, is not worth a pause, which takes a millisecond at least.
+_SHORT_ROUND_S = 0.0002
 
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -40,6 +41,7 @@ class ChannelTail:
         retry_ms: How long its clients are told to wait before they come back, in milliseconds.
         read: Reads the log.
         end_removed: Ends the streams of the channel's listeners that are gone.
+        gather_s: How long to gather what comes after a round of writes, in seconds, at most.
 
     Attributes:
         epoch: Of the log that is followed.
@@ -55,6 +57,8 @@ class ChannelTail:
         retry_ms: int,
         read: ReadLog,
         end_removed: Callable[[str], Awaitable[None]],
+        *,
+        gather_s: float,
     ) -> None:
         self.channel_id = channel_id
         self.retry_ms = retry_ms
@@ -63,6 +67,7 @@ class ChannelTail:
         self.ended = False
         self._read = read
         self._end_removed = end_removed
+        self._gather_s = gather_s
         # None: not looked yet. A listener may have been removed while its first stream was about to open.
         self._removals: int | None = None
         self.fan_out = FanOut()
@@ -182,14 +187,15 @@ class ChannelTail:
         return await self._reach.back_to(offset)
 
     async def _rest(self, begun: float) -> None:
-        """Let the streams send, and pause as long again: what comes meanwhile leaves together.
+        """Let the streams send, and pause for about as long again: what comes meanwhile leaves together.
 
-        Sending to thousands takes longer than storing a message; without the pause each would cost a write to each.
+        Writing to thousands takes longer than storing a message; without the pause each would cost a write to each. So
+        the delay fits the load: what comes when nothing else does is sent at once.
         """
         await asyncio.sleep(0)  # the streams that were woken run before this returns
         took = time.monotonic() - begun
-        if took >= _REST_MIN_S:
-            await asyncio.sleep(min(took, _REST_MAX_S))
+        if took >= _SHORT_ROUND_S and self._gather_s > 0:
+            await asyncio.sleep(min(took, self._gather_s))
 
     async def _back_off(self, failures: int) -> int:
         self._dirty = True

@@ -37,12 +37,15 @@ class ServiceOptions:
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
         retry_ms: What clients of a channel without its own setting are told to wait, in milliseconds.
         max_waiting: How many messages may wait to be stored before more are refused.
+        gather_s: After a round of writes to a channel's streams, what comes is gathered for about as long as the round
+            took, in seconds at most this; 0 sends each message by itself.
     """
 
     heartbeat_s: float = 15.0
     send_timeout_s: float = 60.0
     retry_ms: int = 3000
     max_waiting: int = 20_000
+    gather_s: float = 0.01
 
 
 class Service:
@@ -61,7 +64,13 @@ class Service:
         self._options = options or ServiceOptions()
         self._threads = StoreThreads(_STORE_THREADS, inline=engine.returns_at_once)
         self._writer = StoreThreads(1, inline=engine.returns_at_once)
-        self._hub = Hub(self._read, self._get_cursors, self._options.heartbeat_s, self._options.send_timeout_s)
+        self._hub = Hub(
+            self._read,
+            self._get_cursors,
+            self._options.heartbeat_s,
+            self._options.send_timeout_s,
+            self._options.gather_s,
+        )
         self._batcher = Batcher(
             engine.log, engine.notifier, self._writer, self._hub.stored, max_waiting=self._options.max_waiting
         )
