@@ -189,24 +189,29 @@ class EventStreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, or, for HEAD, what it would begin with."""
+        hand_over = self._hand_over(scope)
         handed_over = False
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # A connection that is given away serves no other request: clients are not to keep it.
+            headers = [*self.raw_headers, (b"connection", b"close")] if hand_over is not None else self.raw_headers
+            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
                 return
-            handed_over = self._hand_over(scope)
+            if hand_over is not None and isinstance(self.source, EventStream):
+                handed_over = hand_over(DirectStream(self.source))
             if not handed_over:
                 await self._send_stream(receive, send)
         finally:
             if not handed_over:
                 self.source.release()
 
-    def _hand_over(self, scope: Scope) -> bool:
-        hand_over = scope.get("extensions", {}).get(HAND_OVER)
-        if hand_over is None or not isinstance(self.source, EventStream):
-            return False
-        return bool(hand_over(DirectStream(self.source)))
+    def _hand_over(self, scope: Scope) -> Callable[[asyncio.Protocol], bool] | None:
+        """What takes the connection from the server, where it offers that and there is a stream to send."""
+        if scope["method"] == "HEAD" or not isinstance(self.source, EventStream):
+            return None
+        hand_over: Callable[[asyncio.Protocol], bool] | None = scope.get("extensions", {}).get(HAND_OVER)
+        return hand_over
 
     async def _send_stream(self, receive: Receive, send: Send) -> None:
         # A task of its own, because this one is deep in the application's middleware, and waking it costs more than

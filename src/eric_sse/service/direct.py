@@ -86,9 +86,12 @@ class DirectStream(asyncio.Protocol):
         self._stream.acknowledge()
         self.wake()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+    def connection_lost(self, exc: Exception | None) -> None:
         """The peer is gone, or the response is over."""
         self._leave_live()
+        if exc is None and not self._is_paused:
+            # It left of its own accord, with nothing outstanding.
+            self._stream.acknowledge()
         if self._catching_up is not None:
             self._catching_up.cancel()
         self._stream.close()

@@ -78,10 +78,12 @@ class Listening:
 
     def wait(self) -> list[str | None]:
         """Wait until others tell of news, or for an interrupt, for some seconds at most; give the channels told of."""
+        # psycopg keeps aside what it reads while a statement runs, as in `send`: the socket does not tell of it again.
+        self._drain()
         poll = select.poll()
         poll.register(self._connection.pgconn.socket, select.POLLIN)
         poll.register(self._interrupted, select.POLLIN)
-        pause_s = max(0.0, self._told_itself + _HEARTBEAT_S - time.monotonic())
+        pause_s = 0.0 if self._news else max(0.0, self._told_itself + _HEARTBEAT_S - time.monotonic())
         ready = [fd for fd, _ in poll.poll(pause_s * 1000)]
         if self._interrupted.fileno() in ready:
             self._interrupted.recv(4096)
