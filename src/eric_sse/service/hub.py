@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 from eric_sse._util import get_logger
-from eric_sse.log import Append, Appended, CursorKey, Head
+from eric_sse.log import Append, Appended, CursorKey, Head, View
 from eric_sse.message import Position
 from eric_sse.service.stream import EventStream
 from eric_sse.service.tail import ChannelTail, ReadLog
@@ -107,6 +107,7 @@ class Hub:
         """End the streams of those of a channel's listeners that are gone, here or by another server's doing.
 
         Raises:
+            ChannelNotFound: The channel is gone.
             RepositoryError: The store does not answer.
         """
         # Taken before the store is asked: a stream that comes later may be of a listener that was added later.
@@ -114,9 +115,12 @@ class Hub:
         if not named:
             return
         cursors = await self._get_cursors({CursorKey(channel_id, str(stream.listener_id)) for stream in named})
-        for stream in named:
-            if CursorKey(channel_id, str(stream.listener_id)) not in cursors:
-                stream.close_removed("listener")
+        gone = [stream for stream in named if CursorKey(channel_id, str(stream.listener_id)) not in cursors]
+        if gone:
+            # Where the whole channel is gone, its streams are to be told that.
+            await self._read(channel_id, 0, View.BROADCASTS, 1, 1)
+        for stream in gone:
+            stream.close_removed("listener")
 
     def sweep(self) -> None:
         """Heartbeats for the silent, an end for those whose peer takes nothing. To be called every second or so."""
