@@ -3,17 +3,14 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, aclosing, asynccontextmanager
-from functools import partial
-from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple
 
 import httpx2
 
 from eric_sse.clients import AsyncEventSource
 from eric_sse.engines import open_engine
-from eric_sse.engines.redis.keys import Keys
 from eric_sse.log import View
 from eric_sse.wire.sse import Event, EventStreamParser
 from support.load import (
@@ -30,8 +27,6 @@ from support.load import (
     publish_end,
     until,
 )
-from support.postgres_server import postgres_server
-from support.redis_server import started_cluster, started_redis
 from support.restarts import Restartable
 
 RECOVERY_S = 5.0
@@ -41,64 +36,6 @@ SILENCE_S = 5.0
 ENV = {"ERIC_SSE_HEARTBEAT_S": "1"}
 ENOUGH = 50
 _PATH = f"/channels/{CHANNEL}"
-_DURABLE = {"appendonly": "yes", "appendfsync": "always"}
-_SERVERS: dict[str, tuple[Callable[[], Any], str]] = {
-    "redis": (partial(started_redis, **_DURABLE), ""),
-    # A failover may follow each fault: what only the master has would be lost.
-    "redis cluster": (partial(started_cluster, **_DURABLE), "wait=1"),
-    "postgres": (postgres_server, ""),
-}
-
-STORES = tuple(_SERVERS)
-"""The engines whose store is a server, or several."""
-
-
-class Store(NamedTuple):
-    """The servers behind an engine.
-
-    Attributes:
-        name: Which of `STORES`.
-        server: What may happen to it: kill, restart, freeze, resume, cut.
-        options: Of the URL of a store.
-    """
-
-    name: str
-    server: Any
-    options: str
-
-    def fresh_url(self) -> str:
-        """The URL of an empty store."""
-        return self.server.fresh_url(self.options)
-
-
-class StartedStores:
-    """Starts what is asked for. A context manager: all are gone at its end.
-
-    What they acknowledged survives that they are killed.
-    """
-
-    def __init__(self) -> None:
-        self._started: dict[str, Store] = {}
-        self._servers = ExitStack()
-
-    def __getitem__(self, name: str) -> Store:
-        """One of `STORES`."""
-        if name not in self._started:
-            start, options = _SERVERS[name]
-            self._started[name] = Store(name, self._servers.enter_context(start()), options)
-        return self._started[name]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._servers.close()
-
-
-def channel_key(url: str) -> str:
-    """A key of the channel, on a store in Redis: it says which master has the channel."""
-    (prefix,) = parse_qs(urlsplit(url).query)["prefix"]
-    return Keys(prefix).log(CHANNEL).meta.decode()
 
 
 class Answer(NamedTuple):
