@@ -134,7 +134,7 @@ async def test_a_peer_that_takes_nothing(exchange, origin):
     exchange.stalled.clear()
     await origin.say(1)
     await asyncio.sleep(0.01)
-    origin.source.aborted()
+    origin.source.abort()
     assert await exchange.ended() is None
     assert not exchange.is_complete
     assert exchange.task.cancelling() == 0
@@ -145,7 +145,7 @@ async def test_cancelled_by_somebody_else(exchange, origin):
     """A cancellation that is not its own goes on, also where both come together."""
     await origin.say(1)
     await exchange.reader.until(1)
-    origin.source.aborted()
+    origin.source.abort()
     exchange.task.cancel()
     await exchange.ended()
     assert exchange.task.cancelled()

@@ -192,7 +192,7 @@ class TestHeartbeats:
         """A chunk that is with the transport for too long ends the stream."""
         aborted = asyncio.Event()
         reader = await open_reader()
-        reader.stream.aborted = aborted.set
+        reader.stream.on_abort(aborted.set)
         reader.stream.last_activity -= 61
         service._hub.sweep()
         assert aborted.is_set()
@@ -427,7 +427,7 @@ class TestEnd:
         """A drain waits for a bounded time, then aborts."""
         aborted = asyncio.Event()
         reader = await open_reader()
-        reader.stream.aborted = aborted.set
+        reader.stream.on_abort(aborted.set)
         await service.drain(0.01)
         assert aborted.is_set()
 

@@ -34,8 +34,9 @@ has it."""
 class ChunkSource(Protocol):
     """What a response sends; `eric_sse.service.EventStream` is one."""
 
-    aborted: Callable[[], object]
-    """Called when the source gives the response up; the response sets it."""
+    def on_abort(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called when the source gives the response up."""
+        ...
 
     async def next_chunk(self) -> bytes | None:
         """The next bytes to send; None at the end. What was returned before counts as sent."""
@@ -65,13 +66,17 @@ class FieldsStream:
     def __init__(
         self, events: AsyncIterator[Mapping[str, Any]], heartbeat_s: float = 15.0, send_timeout_s: float = 60.0
     ) -> None:
-        self.aborted: Callable[[], object] = bool
+        self._aborted: list[Callable[[], object]] = []
         self._events = events
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
         self._next: asyncio.Task[Mapping[str, Any]] | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def on_abort(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called when the peer takes nothing."""
+        self._aborted.append(call)
 
     async def next_chunk(self) -> bytes | None:
         """The next event, or a heartbeat; None when the iterator has ended or the stream is closed."""
@@ -93,6 +98,12 @@ class FieldsStream:
         if self._next is not None:
             self._next.cancel()
 
+    def abort(self) -> None:
+        """Give the stream up."""
+        self.close()
+        for call in self._aborted:
+            call()
+
     def release(self) -> None:
         """Let go of the iterator."""
         self._stop_timing()
@@ -113,8 +124,7 @@ class FieldsStream:
 
     def _give_up(self) -> None:
         logger.info("an event stream's peer takes nothing for %g s: closed", self._send_timeout_s)
-        self.close()
-        self.aborted()
+        self.abort()
 
     def _stop_timing(self) -> None:
         if self._stalled is not None:
@@ -218,7 +228,7 @@ class EventStreamResponse(Response):
         # all that is done here for a chunk.
         sending = asyncio.create_task(self._send_chunks(send))
         watching = asyncio.create_task(self._close_when_gone(receive))
-        self.source.aborted = sending.cancel
+        self.source.on_abort(sending.cancel)
         try:
             await asyncio.wait([sending])
             # Given up, the response stays incomplete, and the server closes the connection.

@@ -153,7 +153,7 @@ def storage_key(*components: str) -> str:
     appends a ``:`` of its own before it looks for a prefix.
     """
     # A lone surrogate is in no id, but whoever looks for one is to find nothing, rather than fail.
-    return ":".join(f"{quote(component, safe='', errors='surrogatepass')}/" for component in components)
+    return ":".join([f"{c if _is_plain(c) else quote(c, safe='', errors='surrogatepass')}/" for c in components])
 
 
 def transaction(storage: KvStorage) -> AbstractContextManager[None]:

@@ -40,9 +40,7 @@ class DirectStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to send."""
         self.transport = transport
-        self._stream.wake = self.wake
-        self._stream.aborted = transport.abort
-        self._stream.has_progressed = self._has_progressed
+        self._stream.consumer = self
         self.wake()
 
     def wake(self) -> None:
@@ -67,6 +65,10 @@ class DirectStream(asyncio.Protocol):
             self._finish()
         elif not self._is_paused and (tail := stream.go_live()) is not None:
             tail.fan_out.live.add(self)
+
+    def abort(self) -> None:
+        """The peer takes nothing, or its time is over."""
+        self.transport.abort()
 
     def fall_behind(self) -> None:
         """The channel's tail is about to forget what this has not been sent."""
@@ -111,7 +113,8 @@ class DirectStream(asyncio.Protocol):
         if (tail := self._stream.leave_live()) is not None:
             tail.fan_out.live.discard(self)
 
-    def _has_progressed(self) -> bool:
+    def has_progressed(self) -> bool:
+        """Whether the transport holds less than when this was last asked."""
         before, self._buffered = self._buffered, self.transport.get_write_buffer_size()
         if self._buffered < before:
             self._stream.last_activity = time.monotonic()

@@ -128,7 +128,7 @@ class Hub:
         for stream in list(self._all()):
             silent = now - stream.silent_since
             if stream.is_writing:
-                if silent > self._send_timeout_s and not stream.has_progressed():
+                if silent > self._send_timeout_s and not stream.has_progressed:
                     logger.info("a stream of channel %r takes nothing for %d s: closed", stream.channel_id, silent)
                     stream.abort()
                 continue

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from eric_sse._util import get_logger
 from eric_sse.exception import ChannelNotFound, EricError
@@ -18,14 +18,6 @@ logger = get_logger()
 
 MESSAGE_TYPE_CLOSED = "eric.closed"
 """Type of the in-band message that says that the channel or listener is gone: there is nothing to come back to."""
-
-
-def _nothing() -> None:
-    """Nothing is to be done."""
-
-
-def _no() -> bool:
-    return False
 
 
 def _removed(what: str) -> bytes:
@@ -52,12 +44,49 @@ class Start(NamedTuple):
     retry_ms: int
 
 
+class Consumer(Protocol):
+    """Whoever takes from a stream when it is woken."""
+
+    def wake(self) -> None:
+        """There may be something to take, or the stream has ended."""
+        ...
+
+    def abort(self) -> None:
+        """The stream is given up: let go of the transport at once."""
+        ...
+
+    def has_progressed(self) -> bool:
+        """Whether a peer that seems to take nothing has taken something since this was last asked."""
+        ...
+
+
+class _Asker:
+    """A consumer that asks for one chunk after the other."""
+
+    __slots__ = ("aborted", "woken")
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.aborted: list[Callable[[], object]] = []
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def abort(self) -> None:
+        for call in self.aborted:
+            call()
+
+    def has_progressed(self) -> bool:
+        return False
+
+
 class EventStream:
     """The bytes of one event stream. Belongs to one event loop and one consumer.
 
     The consumer either asks for one chunk after the other, with :meth:`next_chunk`, and hands each to its transport
-    as it is: what was returned before it asks again counts as delivered. Or it sets `wake`, and whenever that is
-    called takes what there is, with :meth:`take` and :meth:`catch_up`. It must :meth:`release` the stream in the end.
+    as it is: what was returned before it asks again counts as delivered. Or it sets itself as the `consumer`, and
+    whenever it is woken takes what there is, with :meth:`take` and :meth:`catch_up`. It must :meth:`release` the stream
+    in the end.
 
     Args:
         channel_id: Of which channel.
@@ -69,10 +98,7 @@ class EventStream:
     Attributes:
         delivered: Called with the position through which everything was delivered, where somebody wants to know. Set
             it before the stream starts.
-        wake: Called when there may be something to take; set by a consumer that does not ask.
-        aborted: Called when the stream is given up; set by the consumer, to let go of its transport at once.
-        has_progressed: Called where its peer seems to take nothing: whether it has taken something after all since
-            it was last called. Set by a consumer that knows.
+        consumer: Who takes what there is when woken.
         last_activity: When a chunk was last returned or asked for (`time.monotonic`).
         is_writing: Whether a chunk is with the transport.
         is_live: Whether the channel's tail writes to the consumer's transport, past the stream.
@@ -91,16 +117,13 @@ class EventStream:
         "_retry_ms",
         "_start",
         "_told",
-        "_woken",
-        "aborted",
         "channel_id",
+        "consumer",
         "delivered",
-        "has_progressed",
         "is_live",
         "is_writing",
         "last_activity",
         "listener_id",
-        "wake",
     )
 
     def __init__(
@@ -117,13 +140,10 @@ class EventStream:
         self.is_writing = False
         self.is_live = False
         self.delivered: Callable[[Position], None] | None = None
-        self.wake: Callable[[], None] = _nothing
-        self.aborted: Callable[[], object] = _nothing
-        self.has_progressed: Callable[[], bool] = _no
+        self.consumer: Consumer | None = None
         self._read = read
         self._released = released
         self._retry_ms = retry_ms
-        self._woken: asyncio.Event | None = None
         self._heartbeat_due = False
         self._last_words: bytes | None = None
         self._ended = False
@@ -140,6 +160,11 @@ class EventStream:
         self._position = self._acknowledged = self._told = start.offset
         start.tail.fan_out.waiting.add(self)
         self.wake()
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        if self.consumer is not None:
+            self.consumer.wake()
 
     def heartbeat(self) -> None:
         """Have it send a sign of life, unless something else is sent first."""
@@ -164,12 +189,18 @@ class EventStream:
     def abort(self) -> None:
         """Give the stream up: its peer takes nothing, or its time is over."""
         self.close()
-        self.aborted()
+        if self.consumer is not None:
+            self.consumer.abort()
 
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will come, at most last words."""
         return self._ended or self._last_words is not None
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether a peer that seems to take nothing has taken something since this was last asked."""
+        return self.consumer is not None and self.consumer.has_progressed()
 
     @property
     def silent_since(self) -> float:
@@ -188,24 +219,31 @@ class EventStream:
 
     # For a consumer that asks
 
+    def on_abort(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called when the stream is given up: it is to let go of the transport at once."""
+        self._asker().aborted.append(call)
+
     async def next_chunk(self) -> bytes | None:
         """The next bytes to send, when there are some; None when the stream has ended."""
-        if self._woken is None:
-            self._woken = asyncio.Event()
-            self.wake = self._woken.set
+        woken = self._asker().woken
         self.is_writing = False
         self.last_activity = time.monotonic()
         self.acknowledge()
         while not self._ended:
-            self._woken.clear()
+            woken.clear()
             chunk = await self.catch_up() if self.is_behind else self.take()
             if chunk := chunk or self.take_heartbeat():
                 self.is_writing = True
                 self.last_activity = time.monotonic()
                 return chunk
             if self._has_nothing_to_do():
-                await self._woken.wait()
+                await woken.wait()
         return None
+
+    def _asker(self) -> _Asker:
+        if not isinstance(self.consumer, _Asker):
+            self.consumer = _Asker()
+        return self.consumer
 
     # For one that is woken
 

@@ -37,7 +37,11 @@ class ChannelAppends:
         log = keys.log(self.channel_id)
         arguments: list[Argument] = [*news.arguments(self.channel_id), token, _WINDOW_US, repetition_us]
         for _, append in self._appends:
-            arguments += (text(append.epoch or ""), len(append.entries))
+            plain = _is_plain(append)
+            arguments += (text(append.epoch or ""), "plain" if plain else "any", len(append.entries))
+            if plain:
+                arguments += [entry.data for entry in append.entries]
+                continue
             for data, receiver, key in append.entries:
                 arguments += (text(receiver or ""), b"" if key is None else b"=" + text(key), data)
         log_keys = (log.meta, log.broadcasts, log.dispatches, log.by_receiver, log.keys, log.calls)
@@ -59,6 +63,8 @@ class ChannelAppends:
                 if offsets is None:
                     yield number, EpochMismatch(self.channel_id, str(append.epoch), epoch)
                 else:
+                    if isinstance(offsets, int):
+                        offsets = list(range(offsets, offsets + len(append.entries)))  # noqa: PLW2901
                     yield number, Appended(epoch, offsets, previous)
                     previous = None if previous is None else max(previous, *offsets, 0)
 
@@ -75,6 +81,11 @@ def entry_problem(append: Append) -> EricError | None:
         if not _is_text(receiver) or not _is_text(key):
             return InvalidMessageFormat(f"receiver {receiver!r} or key {key!r} of a message is no UTF-8 text")
     return None
+
+
+def _is_plain(append: Append) -> bool:
+    """Whether it is of broadcasts without keys, whose offsets follow on one another."""
+    return all(entry.key is None and not entry.receiver for entry in append.entries)
 
 
 def _is_text(value: str | None) -> bool:

@@ -175,6 +175,7 @@ return 1
 """)
 """KEYS: all of the channel. ARGV: news channel, news."""
 
+# Most are broadcasts without keys: an argument for each, and one offset for all, takes half the time.
 # An entry's key is '' or begins with '='. A call that was made before, and whose reply was lost, stores nothing: it
 # counts the offsets on from its first, and finds those of keyed entries where it put them.
 APPEND = Script(f"""{_NOW}{_SOURCES}{_TRIM}
@@ -223,12 +224,25 @@ local function give(receiver, key, data)
   return next_offset - 1
 end
 
+local function give_plain(from, count)
+  if not repeated then
+    for number = 0, count - 1 do
+      redis.call('XADD', KEYS[2], string.format('%d-0', next_offset + number), 'd', ARGV[from + number])
+    end
+  end
+  next_offset = next_offset + count
+  return next_offset - count
+end
+
 local result, at = {{{{epoch, 0, not repeated and tonumber(last)}}}}, 6
 while at <= #ARGV do
-  local expected, count = ARGV[at], tonumber(ARGV[at + 1])
-  at = at + 2
+  local expected, kind, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local size = kind == 'plain' and 1 or 3
+  at = at + 3
   if expected ~= '' and expected ~= epoch then
     result[#result + 1] = false
+  elseif kind == 'plain' then
+    result[#result + 1] = give_plain(at, count)
   else
     local offsets = {{}}
     for number = 1, count do
@@ -237,7 +251,7 @@ while at <= #ARGV do
     end
     result[#result + 1] = offsets
   end
-  at = at + 3 * count
+  at = at + size * count
 end
 if repeated or next_offset == first then
   redis.call('PEXPIRE', repeated and KEYS[6] or KEYS[5], math.ceil(window / 1000) + 1000)
@@ -270,7 +284,8 @@ end
 return result
 """)
 """KEYS: all but cursors. ARGV: news channel, news, token, key window (us), call window (us); then for each append its
-epoch or '', how many entries, and for each of these its receiver or '', its key, its data.
+epoch or '', their kind, how many entries, and for each of these its receiver or '', its key, its data. Of the kind
+'plain', broadcasts without keys, it is the data alone.
 
 Returns nil where there is no log; else its epoch, 1 where it holds more than it must, and its last offset before (nil
 where the call is repeated); and for each append its offsets, or nil where the epoch is another."""
