@@ -6,8 +6,15 @@ import httpx2
 import pytest
 
 from support.pair import Pair
-from support.server import running_server
+from support.server import STREAM_PATH, running_server
 from support.stores import ENGINES, Stores
+
+
+@pytest.fixture(params=["direct", "portable"])
+def stream_path(request, monkeypatch):
+    """Both ways in which servers send streams."""
+    monkeypatch.setenv(STREAM_PATH, request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import pytest
 from support.browser import browsing, site
 from support.restarts import Restartable
 
+pytestmark = pytest.mark.usefixtures("stream_path")
+
 CHANNEL = "/channels/news"
 EVENTS = f"{CHANNEL}/events"
 

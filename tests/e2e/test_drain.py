@@ -23,6 +23,8 @@ from support.load import (
 )
 from support.restarts import Restartable, Stopped
 
+pytestmark = pytest.mark.usefixtures("stream_path")
+
 WITHIN_S = 2.0
 EVENTS = f"/channels/{CHANNEL}/events"
 

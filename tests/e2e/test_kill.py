@@ -22,6 +22,8 @@ from support.load import (
 )
 from support.restarts import Restartable
 
+pytestmark = pytest.mark.usefixtures("stream_path")
+
 KILLS = 5
 SEED = int(os.environ.get("ERIC_SSE_TEST_SEED", random.SystemRandom().randrange(2**32)))
 LISTENERS = {"auto": "auto", "explicit": "explicit", "forgetful": "explicit"}

@@ -6,11 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import httpx2
 import psutil
+import pytest
 
 from eric_sse.clients import Gap
 from eric_sse.wire.sse import Event, EventStreamParser
 from support.load import CHANNEL, add_listener, assert_in_order, create_channel, offset
 from support.restarts import Restartable
+
+pytestmark = pytest.mark.usefixtures("stream_path")
 
 CLIENTS = 100
 EVENTS = 5_000

@@ -9,6 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOP_S = 5
+STREAM_PATH = "ERIC_SSE_TEST_STREAM_PATH"
+"""The environment variable that says how servers send streams: ``direct``, the default, or ``portable``."""
+
+# As on an ASGI server that gives no connection away.
+_PORTABLE = """
+from eric_sse.asgi import server
+from eric_sse.cli import main
+server._Protocol._hand_over = lambda *_: False
+main()
+"""
+_PROGRAMS = {"direct": ("-m", "eric_sse.cli"), "portable": ("-c", _PORTABLE)}
 
 
 class RunningServer:
@@ -64,7 +75,8 @@ def running_server(
         port: The port; 0 takes any that is free.
         env: Environment variables to add.
     """
-    command = [sys.executable, "-m", "eric_sse.cli", "serve", "--store", store, "--port", str(port), *options]
+    program = _PROGRAMS[os.environ.get(STREAM_PATH, "direct")]
+    command = [sys.executable, *program, "serve", "--store", store, "--port", str(port), *options]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(env or {})}
