@@ -1,5 +1,6 @@
 """The real server: what it binds to, what it makes of odd HTTP, and that it stops."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from eric_sse.asgi import create_app
-from eric_sse.asgi.server import bind, bind_unix, create_server
+from eric_sse.asgi.server import Admission, bind, bind_unix, create_server
 from eric_sse.engines.memory import open_memory
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service, ServiceOptions
@@ -338,3 +339,48 @@ def test_it_stops_while_the_store_hangs(signal_number):
 def _publish_to_the_end(url):
     with contextlib.suppress(httpx2.HTTPError):
         httpx2.post(f"{url}/channels/c/messages", json={"payload": 1})
+
+
+class Paused:
+    """A connection that can be told to wait."""
+
+    def __init__(self, is_closing=False):
+        self.is_reading = True
+        self.is_closing = lambda: is_closing
+
+    def pause_reading(self):
+        """Wait."""
+        self.is_reading = False
+
+    def resume_reading(self):
+        """Wait no longer."""
+        self.is_reading = True
+
+
+async def test_thousands_at_once_are_heard_in_turns():
+    """Of connections that come in the same turn of the loop, a few are read from in each of the next, in order."""
+    admission, connections = Admission(), [Paused() for _ in range(100)]
+    for connection in connections:
+        admission.enter(connection)
+    heard = []
+    for _ in range(4):
+        heard.append([connection.is_reading for connection in connections].count(True))
+        await asyncio.sleep(0)
+    assert heard == [32, 64, 96, 100]
+    assert connections[99].is_reading
+
+
+async def test_one_at_a_time_is_heard_at_once():
+    """Whoever comes alone does not wait; who has left meanwhile takes nobody's turn."""
+    admission = Admission()
+    crowd = [Paused(is_closing=True) for _ in range(40)]
+    for connection in crowd:
+        admission.enter(connection)
+    late = Paused()
+    admission.enter(late)
+    await asyncio.sleep(0)
+    assert late.is_reading
+    await asyncio.sleep(0)
+    alone = Paused()
+    admission.enter(alone)
+    assert alone.is_reading

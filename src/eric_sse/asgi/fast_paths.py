@@ -1,6 +1,6 @@
 """The two requests that come by the thousand, publishing and opening a stream, past the framework's machinery.
 
-The routes of the same paths document them, and answer whatever is unusual about such a request: a query, an
+The routes of the same paths document them, and answer whatever is unusual about such a request: an unknown query, an
 ``Idempotency-Key``, an id that is percent-encoded. What a usual one comes to is the same on both ways.
 """
 
@@ -36,16 +36,14 @@ class FastPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
-        response = None
-        if scope["type"] == "http" and not scope["query_string"]:
-            response = await self._response(Request(scope, receive))
+        response = await self._response(Request(scope, receive)) if scope["type"] == "http" else None
         await (response or self._app)(scope, receive, send)
 
     async def _response(self, request: Request) -> Response | None:
         """The response to a usual request; None for any other."""
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         try:
-            if request.method == "POST" and (match := _MESSAGES.fullmatch(path)):
+            if request.method == "POST" and not request.scope["query_string"] and (match := _MESSAGES.fullmatch(path)):
                 return await self._publish(request, match[1])
             if request.method == "GET" and (match := _EVENTS.fullmatch(path)):
                 return await self._stream(request, match[1], match[2])
@@ -61,6 +59,12 @@ class FastPaths:
         ids = await self._service.publish(channel_id, await read_messages(request))
         return Response(encode_json({"ids": ids}), 201, media_type="application/json")
 
-    async def _stream(self, request: Request, channel_id: str, listener_id: str | None) -> Response:
-        seen = request.headers.get("last-event-id")
-        return EventStreamResponse(await self._service.open_stream(channel_id, listener_id, seen))
+    async def _stream(self, request: Request, channel_id: str, listener_id: str | None) -> Response | None:
+        seen, start = request.headers.get("last-event-id"), None
+        if request.scope["query_string"]:
+            query = request.query_params
+            start = query.get("from")
+            if not query.keys() <= {"last_event_id", "from"} or start not in {None, "earliest", "latest"}:
+                return None
+            seen = seen or query.get("last_event_id")
+        return EventStreamResponse(await self._service.open_stream(channel_id, listener_id, seen, start))

@@ -10,8 +10,11 @@ import socket
 import stat
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -33,14 +36,54 @@ MAX_PORT = 65_535
 
 _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 2048
+_HEARD_A_TURN = 32
+
+
+class Admission:
+    """Hears a few new connections in each turn of the event loop: when thousands come at once, others go on meanwhile.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Transport] = deque()
+        self._left = _HEARD_A_TURN
+        self._is_scheduled = False
+
+    def enter(self, transport: asyncio.Transport) -> None:
+        """Take a new connection, which is read from when it is its turn."""
+        if self._left:
+            self._left -= 1
+        else:
+            transport.pause_reading()
+            self._waiting.append(transport)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._left = _HEARD_A_TURN
+        while self._waiting and self._left:
+            transport = self._waiting.popleft()
+            if not transport.is_closing():
+                transport.resume_reading()
+                self._left -= 1
+        self._is_scheduled = bool(self._waiting)
+        if self._is_scheduled:
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
 
 class _Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which holds less for a peer that does not read, and gives the connections of streams away."""
 
+    def __init__(self, admission: Admission, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._admission = admission
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)  # the log has it all
         super().connection_made(transport)
+        self._admission.enter(transport)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -141,7 +184,7 @@ def create_server(
     """
     config = uvicorn.Config(
         app,
-        http=_Protocol,
+        http=partial(_Protocol, Admission()),  # type: ignore[arg-type]  # a class is called, too
         ws="none",
         log_config=None,
         access_log=access_log,

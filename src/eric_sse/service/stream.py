@@ -63,14 +63,23 @@ class Consumer(Protocol):
 class _Asker:
     """A consumer that asks for one chunk after the other."""
 
-    __slots__ = ("aborted", "woken")
+    __slots__ = ("_waiting", "aborted", "is_woken")
 
     def __init__(self) -> None:
-        self.woken = asyncio.Event()
+        self.is_woken = False
         self.aborted: list[Callable[[], object]] = []
+        self._waiting: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        self.woken.set()
+        self.is_woken = True
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when woken. An `asyncio.Event` would do the same, and take a fifth of all that an event costs."""
+        if not self.is_woken:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
 
     def abort(self) -> None:
         for call in self.aborted:
@@ -225,19 +234,19 @@ class EventStream:
 
     async def next_chunk(self) -> bytes | None:
         """The next bytes to send, when there are some; None when the stream has ended."""
-        woken = self._asker().woken
+        asker = self._asker()
         self.is_writing = False
         self.last_activity = time.monotonic()
         self.acknowledge()
         while not self._ended:
-            woken.clear()
+            asker.is_woken = False
             chunk = await self.catch_up() if self.is_behind else self.take()
             if chunk := chunk or self.take_heartbeat():
                 self.is_writing = True
                 self.last_activity = time.monotonic()
                 return chunk
             if self._has_nothing_to_do():
-                await woken.wait()
+                await asker.wait()
         return None
 
     def _asker(self) -> _Asker:

@@ -20,7 +20,7 @@ def open_postgres(url: str) -> "PostgresEngine":
     Args:
         url: ``postgresql://user:password@host:port/database``, as libpq takes it, with any of libpq's parameters. The
             engine's own are ``schema`` (the first of the search path by default; created if it is not there),
-            ``lock_timeout_ms`` (5000): how long to wait for a row that another transaction holds before
+            ``lock_timeout_ms`` (4000): how long to wait for a row that another transaction holds before
             `StoreUnavailable` is raised, and ``pool_size`` (8): how many connections at most, beside the one that
             listens. ``connect_timeout`` is 5 seconds unless it is given.
 

@@ -44,7 +44,7 @@ class PostgresEngine(Engine):
     """
 
     def __init__(
-        self, source: Options | ConnectionPool[Any], *, schema: str | None = None, lock_timeout_ms: int = 5000
+        self, source: Options | ConnectionPool[Any], *, schema: str | None = None, lock_timeout_ms: int = 4000
     ) -> None:
         if isinstance(source, Options):
             self._database = Database(source)

@@ -39,7 +39,7 @@ class Options:
 
     conninfo: str = ""
     schema: str | None = None
-    lock_timeout_ms: int = 5000
+    lock_timeout_ms: int = 4000
     pool_size: int = 8
 
     def __post_init__(self) -> None:
