@@ -5,10 +5,10 @@ BIN := .venv/bin
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test soak check docs bench lock
+.PHONY: help setup demo run test soak check docs bench bench-quick lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup:
 	@sh scripts/setup.sh
@@ -21,7 +21,7 @@ run: setup ## Serve on http://127.0.0.1:8000, with the store eric_sse.db in this
 
 test: check ## Everything that must pass: check, then all tests but the long ones
 	@sh scripts/test-deps.sh
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 soak: setup ## The long tests
 	@sh scripts/test-deps.sh
@@ -38,8 +38,14 @@ check: setup docs ## Lint, format, types, layers, and the documentation without 
 docs: setup ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W -n --keep-going -q docs docs/_build/html
 
-bench: setup ## Measure: ratios of things run side by side, on this machine
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+bench: setup ## Measure everything beside nchan and other peers, about an hour; ARGS="--help" tells how to select
+	@sh scripts/test-deps.sh initdb redis-server
+	@sh scripts/bench-deps.sh
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-quick: setup ## The core of it in two minutes, with bounds that hold on a noisy machine, too
+	@sh scripts/bench-deps.sh none
+	@$(BIN)/python -m benchmarks.peers.quick
 
 lock: setup ## Resolve the dependencies anew into requirements.lock
 	@sh scripts/lock.sh $(ARGS)

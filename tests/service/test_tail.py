@@ -328,6 +328,8 @@ async def test_own_news_are_not_read(service, engine, log, open_reader):
     await reader.until(2)
     publish_elsewhere(engine, 3)
     await reader.until(3)
+    while service._hub.tails()["c"]._task is not None:
+        await asyncio.sleep(0)
     before = log.calls["read"]
     await asyncio.gather(*(service.publish("c", [Outgoing(number)]) for number in range(4, 9)))
     assert await reader.until(8) == [str(number) for number in range(1, 9)]
