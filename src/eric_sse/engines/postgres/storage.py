@@ -30,11 +30,11 @@ class PostgresStorage(BatchKvStorage, TransactionalKvStorage):
         self._database = database
 
     def fetch_by_prefix(self, prefix: str) -> Iterable[Any]:
-        return [_decode(key, value) for key, value in self._range(prefix, "", None)]
+        return [value for _, value in _decoded(self._range(prefix, "", None))]
 
     def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Any]:
         rows = self._database.read(lambda session: session.rows(_MANY, (_stored(keys),)))
-        return {key.decode(): _decode(key, value) for key, value in rows}
+        return dict(_decoded(rows))
 
     def upsert_many(self, items: Mapping[str, Any]) -> None:
         rows = sorted((_require_storable(key), encode_value(key, value)) for key, value in items.items())
@@ -47,7 +47,7 @@ class PostgresStorage(BatchKvStorage, TransactionalKvStorage):
             self._database.write(lambda session: session.run(_DELETE, (_stored(keys),)))
 
     def fetch_page(self, prefix: str, after: str, limit: int) -> Sequence[tuple[str, Any]]:
-        return [(key.decode(), _decode(key, value)) for key, value in self._range(prefix, after, limit)]
+        return _decoded(self._range(prefix, after, limit))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -67,6 +67,18 @@ def _upper_bound(prefix: bytes) -> bytes | None:
     """The smallest bytes that are larger than all that begin with ``prefix``; None: there are none."""
     # No byte of UTF-8 is 0xff.
     return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else None
+
+
+def _decoded(rows: Sequence[Row]) -> list[tuple[str, Any]]:
+    keys = [key.decode() for key, _ in rows]
+    try:
+        # All at once takes a fraction of the time.
+        values = decode_json(b"[%b]" % b",".join([value for _, value in rows]))
+    except RepositoryError:
+        values = []
+    if len(values) != len(rows):
+        values = [_decode(key, value) for key, value in rows]
+    return list(zip(keys, values, strict=True))
 
 
 def _decode(key: bytes, value: bytes) -> Any:
