@@ -56,7 +56,7 @@ def serve(
     `eric-sse serving sqlite:///events.db on http://127.0.0.1:8000`, whose last word is the server's URL.
 
     More settings are environment variables: ERIC_SSE_CORS_ORIGINS, ERIC_SSE_MAX_BODY_BYTES, ERIC_SSE_HEARTBEAT_S,
-    ERIC_SSE_SEND_TIMEOUT_S, ERIC_SSE_RETRY_MS and ERIC_SSE_MAX_WAITING.
+    ERIC_SSE_SEND_TIMEOUT_S, ERIC_SSE_RETRY_MS, ERIC_SSE_MAX_WAITING and ERIC_SSE_GATHER_MS.
     """
     # Slow to import, and no other command needs them.
     from eric_sse.asgi.server import serve as serve_asgi  # noqa: PLC0415
