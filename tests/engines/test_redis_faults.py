@@ -12,7 +12,9 @@ import pytest
 
 from eric_sse.engines.redis import RedisEngine, notifier, open_redis
 from eric_sse.engines.redis.exchange import Exchange
-from eric_sse.exception import EricError, OutcomeUnknown, StoreUnavailable
+from eric_sse.engines.redis.requests import call
+from eric_sse.engines.redis.scripts import DROP
+from eric_sse.exception import EricError, OutcomeUnknown, RepositoryError, StoreUnavailable
 from eric_sse.log import Append, Appended, CursorKey, NewEntry, Retention, View
 from support.redis_server import RedisClusterServers, RedisServer, started_cluster, started_redis
 
@@ -389,3 +391,28 @@ def _wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_repeated_drop_spares_what_was_made_anew(engine: RedisEngine):
+    """A drop that is made again, since its reply was lost, finds another log, and leaves it."""
+    engine.log.create("again", Retention())
+    keys = engine.log._keys.log("again")
+    old = engine.log.heads(["again"])["again"].epoch
+    engine.log.drop("again")
+    engine.log.create("again", Retention())
+    engine._client.get(call(DROP, keys, (*engine.log._news.arguments("again"), old)))
+    assert engine.log.heads(["again"])["again"].epoch != old
+
+
+def test_a_channel_that_cannot_be_trimmed_holds_up_no_other(server: RedisServer, engine: RedisEngine):
+    """The others are trimmed, and the error is raised in the end."""
+    for name in ("broken", "whole"):
+        engine.log.create(name, Retention(1, 3600))
+        engine.log.append(name, [NewEntry(b"1"), NewEntry(b"2")])
+    with server.connect() as client:
+        key = engine.log._keys.log("broken").broadcasts
+        client.delete(key)
+        client.set(key, "no stream")
+    with pytest.raises(RepositoryError):
+        engine.log.trim()
+    assert engine.log.count("whole", 0, View.EVERYTHING, 10) == 1

@@ -155,5 +155,7 @@ def _is_alive(connection: AnyConnection) -> bool:
         return True
     with suppress(psycopg.Error):
         connection.execute("")
-        return connection.pgconn.transaction_status in {TransactionStatus.IDLE, TransactionStatus.INTRANS}
+        # Without autocommit the driver has begun a transaction for that.
+        connection.rollback()
+        return connection.pgconn.transaction_status == TransactionStatus.IDLE
     return False

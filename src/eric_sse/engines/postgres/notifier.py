@@ -137,9 +137,16 @@ class _Courier(threading.Thread):
                 if self._ended.is_set():
                     break
                 logger.warning("the notifier's connection failed, trying again: %s", str(error).strip())
-                self.tried.set()
-                self._ended.wait(self._pause_s)
-                self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+                self._rest()
+            except Exception:
+                # A callable of the application's pool, say.
+                logger.exception("the notifier failed, trying again")
+                self._rest()
+
+    def _rest(self) -> None:
+        self.tried.set()
+        self._ended.wait(self._pause_s)
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     def end(self) -> None:
         """End it, soon also where the server hangs."""

@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Iterable
 
+from psycopg.errors import LockNotAvailable
+
 from eric_sse._util import get_logger
 from eric_sse.engines.postgres.arrays import numbers
 from eric_sse.engines.postgres.database import Database
 from eric_sse.engines.postgres.session import Session
-from eric_sse.exception import RepositoryError
+from eric_sse.exception import RepositoryError, StoreUnavailable
 from eric_sse.log.ports import DEDUP_WINDOW_S
 
 logger = get_logger()
@@ -23,9 +25,11 @@ _NOW = "extract(epoch FROM clock_timestamp())::double precision"
 _EXPIRED = f"SELECT id FROM {{schema}}.eric_logs WHERE expires_at < {_NOW}"  # noqa: S608 - all of it is in this file
 _DUE = f"{_EXPIRED} OR id = ANY ($1::bigint[]) AND count > max_messages"
 _ALL_DUE = f"{_EXPIRED} OR count > max_messages"
-# Who has the row is publishing, perhaps in a long transaction: the next time will do.
+# Who has the row is publishing. In the line of those who wait for it trimming gets its turn, however busy the channel
+# is; a long transaction is not waited for: the next time will do.
+_WAIT = "SET LOCAL lock_timeout = 200"
 _LOCK = f"""SELECT trimmed, coalesce(count - max_messages, 0), {_NOW} - max_age_s FROM {{schema}}.eric_logs
-    WHERE id = $1 AND (count > max_messages OR expires_at < {_NOW}) FOR NO KEY UPDATE SKIP LOCKED"""  # noqa: S608 - as above
+    WHERE id = $1 AND (count > max_messages OR expires_at < {_NOW}) FOR NO KEY UPDATE"""  # noqa: S608 - as above
 # What was deleted lately may still be in the index, so that nothing looks before what was trimmed. By age, through the
 # one before the first that is young enough: also where the clock was set back in between.
 _TRIM = """WITH oldest AS (
@@ -93,7 +97,12 @@ class Trimmer:
         return removed
 
     def _trim_log(self, log: int, budget: int) -> int:
-        return self._database.write(lambda session: _trim(session, log, budget))
+        try:
+            return self._database.write(lambda session: _trim(session, log, budget))
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, LockNotAvailable):
+                return 0
+            raise
 
     def _due(self) -> list[int]:
         """The logs that are due; the next call asks again about each of them, since some may be left as they are."""
@@ -110,6 +119,7 @@ class Trimmer:
 
 
 def _trim(session: Session, log: int, budget: int) -> int:
+    session.rows(_WAIT)
     row = session.row(_LOCK, (log,))
     if row is None:
         return 0

@@ -14,6 +14,7 @@ from eric_sse.engines.redis.log import RedisLog
 from eric_sse.engines.redis.news import News
 from eric_sse.engines.redis.notifier import RedisNotifier
 from eric_sse.engines.redis.opening import check, client_of, look_at
+from eric_sse.engines.redis.requests import MAX_PATIENCE_S
 from eric_sse.engines.redis.storage import RedisStorage
 from eric_sse.engines.redis.url import DEFAULT_PREFIX, DEFAULT_TIMEOUT_MS, DEFAULT_WAIT_TIMEOUT_MS, options_of
 from eric_sse.exception import ConfigurationError
@@ -84,9 +85,10 @@ class RedisEngine(Engine):
         timeout_ms: int = DEFAULT_TIMEOUT_MS,
     ) -> None:
         require_driver()
-        if wait < 0 or wait_timeout_ms <= 0 or timeout_ms <= 0:
+        if wait < 0 or wait_timeout_ms <= 0 or not 0 < timeout_ms <= MAX_PATIENCE_S * 1000:
             raise ConfigurationError(
-                f"wait={wait}, wait_timeout_ms={wait_timeout_ms}, timeout_ms={timeout_ms}: give positive numbers"
+                f"wait={wait}, wait_timeout_ms={wait_timeout_ms}, timeout_ms={timeout_ms}: give positive numbers, and "
+                f"at most {MAX_PATIENCE_S * 1000:.0f} for timeout_ms"
             )
         self._opened: redis.Redis | redis.RedisCluster | None = None
         keys, nodes = Keys(prefix), look_at(client)

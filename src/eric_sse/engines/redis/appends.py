@@ -5,7 +5,7 @@ from typing import Any
 
 from eric_sse.engines.redis.keys import Keys, text
 from eric_sse.engines.redis.news import News
-from eric_sse.engines.redis.requests import Argument, Request, call
+from eric_sse.engines.redis.requests import REPETITION_US, Argument, Request, call
 from eric_sse.engines.redis.scripts import APPEND
 from eric_sse.exception import ChannelNotFound, EpochMismatch, EricError, InvalidMessageFormat, RepositoryError
 from eric_sse.log import Append, Appended
@@ -32,10 +32,10 @@ class ChannelAppends:
         """Take an append along, by its number in the group."""
         self._appends.append((number, append))
 
-    def request(self, keys: Keys, news: News, token: bytes, repetition_us: int) -> Request:
+    def request(self, keys: Keys, news: News, token: bytes) -> Request:
         """The call that stores them. Repeated with the same token, it stores nothing and answers the same."""
         log = keys.log(self.channel_id)
-        arguments: list[Argument] = [*news.arguments(self.channel_id), token, _WINDOW_US, repetition_us]
+        arguments: list[Argument] = [*news.arguments(self.channel_id), token, _WINDOW_US, REPETITION_US]
         for _, append in self._appends:
             plain = _is_plain(append)
             arguments += (text(append.epoch or ""), "plain" if plain else "any", len(append.entries))

@@ -30,11 +30,6 @@ class Client:
         self._patience_s = patience_s
         self._closed = False
 
-    @property
-    def repetition_us(self) -> int:
-        """For how long, in microseconds, a call must be known again: longer than it is repeated."""
-        return int(max(20.0, 4 * self._patience_s) * 1_000_000)
-
     def run(self, requests: Sequence[Request]) -> list[Any]:
         """The results of requests, in their order; a `RepositoryError` in the place of one that failed.
 

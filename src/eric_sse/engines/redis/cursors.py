@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from eric_sse.engines.redis.client import Client
 from eric_sse.engines.redis.keys import Keys, text
 from eric_sse.engines.redis.news import News
-from eric_sse.engines.redis.requests import Argument, Effect, Request, call
+from eric_sse.engines.redis.requests import REPETITION_US, Argument, Effect, Request, call
 from eric_sse.engines.redis.scripts import ADVANCE, COMPARE_AND_SET, CREATE_CURSORS, DROP_CURSORS
 from eric_sse.exception import ChannelNotFound
 from eric_sse.log import CursorKey, Cursors
@@ -68,7 +68,7 @@ class RedisCursors(Cursors):
     def compare_and_set(self, key: CursorKey, expected: Position, new: Position) -> bool:
         keys = self._keys.log(key.channel_id)
         # By its token a call that is repeated, since its reply was lost, is known.
-        token, window = secrets.token_bytes(8), self._client.repetition_us
+        token, window = secrets.token_bytes(8), REPETITION_US
         arguments = (text(key.listener_id), _stored(expected), _stored(new), token, window)
         request = call(COMPARE_AND_SET, (keys.cursors, keys.calls), arguments, replicated=True)
         return bool(self._client.get(request))

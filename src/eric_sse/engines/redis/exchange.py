@@ -73,7 +73,7 @@ class Job:
         """It was surely not executed, this time. The pool is that of a server which cannot be reached."""
         self._error = error
         if not is_passing(error):
-            self._finish(_caused(translate(error, self._nodes.where), error))
+            self.give_up()  # an attempt before this one may have been executed
         elif pool is not None or isinstance(error, exceptions.ReadOnlyError | exceptions.RedisClusterException):
             self._nodes.suspect(pool)
 

@@ -38,8 +38,9 @@ class RedisLog(MessageLog):
         request = call(CREATE, [self._keys.log(channel_id).meta], arguments, replicated=True)
         found, max_age = self._client.get(request)
         # After it was created, so that what a race leaves is at worst a mark of a log that is not there.
-        self._trimmer.created(channel_id, float(max_age) if max_age else None)
-        return bool(found.decode() == epoch)
+        won = bool(found.decode() == epoch)
+        self._trimmer.created(channel_id, float(max_age) if max_age else None, won=won)
+        return won
 
     def append_group(self, appends: Sequence[Append]) -> Sequence[Appended | EricError]:
         outcomes: list[Appended | EricError | None] = [entry_problem(append) for append in appends]
@@ -47,10 +48,7 @@ class RedisLog(MessageLog):
         for number, append in enumerate(appends):
             if outcomes[number] is None:
                 channels.setdefault(append.channel_id, ChannelAppends(append.channel_id)).add(number, append)
-        requests = [
-            one.request(self._keys, self._news, secrets.token_bytes(8), self._client.repetition_us)
-            for one in channels.values()
-        ]
+        requests = [one.request(self._keys, self._news, secrets.token_bytes(8)) for one in channels.values()]
         too_long = []
         for one, reply in zip(channels.values(), self._client.run(requests), strict=True):
             for number, outcome in one.outcomes(reply):
@@ -90,9 +88,13 @@ class RedisLog(MessageLog):
         return self._trimmer.trim(limit)
 
     def drop(self, channel_id: str) -> None:
-        self._trimmer.dropped(channel_id)
         keys: LogKeys = self._keys.log(channel_id)
-        self._client.get(call(DROP, keys, self._news.arguments(channel_id), replicated=True))
+        epoch: bytes | None = self._client.get(Request(keys.meta, [("HGET", keys.meta, "epoch")]))
+        if epoch is not None:
+            forget = self._trimmer.about_to_drop(channel_id)
+            arguments = (*self._news.arguments(channel_id), epoch)
+            self._client.get(call(DROP, keys, arguments, replicated=True))
+            forget()
 
     def count(self, channel_id: str, after: int, view: View | str, cap: int) -> int:
         arguments = (*_view_arguments(view), max(after, 0), cap)

@@ -6,6 +6,11 @@ from typing import NamedTuple
 
 from eric_sse.engines.redis.scripts import Script
 
+MAX_PATIENCE_S = 30.0
+"""How long, in seconds, an engine may be told to repeat what lost its reply."""
+REPETITION_US = 120_000_000
+"""For how long, in microseconds, a call is known again, by whoever made it: longer than anybody repeats it."""
+
 Argument = bytes | str | int
 Command = Sequence[Argument]
 

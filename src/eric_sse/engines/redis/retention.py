@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,8 @@ _CHANNELS = 64
 _AT_ONCE = 2000
 # A channel that goes on being too long is marked no more often.
 _MARK_EVERY_S = 2.0
+
+_FAILED_AGAIN_US = 5_000_000
 
 
 class Trimmer:
@@ -35,11 +37,17 @@ class Trimmer:
         self._keys = keys
         self._marked: dict[str, float] = {}
         self._unregistered: dict[str, int] = {}
+        self._error: RepositoryError | None = None
 
-    def created(self, channel_id: str, max_age_s: float | None) -> None:
-        """Have a channel that is there trimmed by age, some day. Harmless where it will be."""
+    def created(self, channel_id: str, max_age_s: float | None, *, won: bool) -> None:
+        """Have a channel that is there trimmed by age, some day.
+
+        Who has created it replaces a mark that a log before it has left: whoever is about to remove that one finds
+        another. Where it was there, the mark is, too, unless its creator died; then it is made good here.
+        """
         if max_age_s is not None and math.isfinite(max_age_s):
-            self._register({channel_id: _now_us() + int(max_age_s * 1_000_000)})
+            due = {channel_id: _now_us() + int(max_age_s * 1_000_000)}
+            self._register(due, *([] if won else ["NX"]))
 
     def too_long(self, channel_ids: Sequence[str]) -> None:
         """Have channels trimmed that hold more than they must."""
@@ -49,14 +57,25 @@ class Trimmer:
             self._mark(new)
             self._marked |= dict.fromkeys(new, now)
 
-    def dropped(self, channel_id: str) -> None:
-        """Forget a channel. To be called before its log is dropped."""
+    def about_to_drop(self, channel_id: str) -> Callable[[], None]:
+        """Returns what forgets the channel when it is dropped, unless it was created anew by then."""
         self._marked.pop(channel_id, None)
-        self._client.get(self._on_due("ZREM", self._keys.due, text(channel_id)))
+        score = self._client.get(Request(self._keys.due, [("ZSCORE", self._keys.due, text(channel_id))]))
+
+        def forget() -> None:
+            # A mark that stays behind is removed when it is due.
+            if score is not None:
+                self._client.run([call(SETTLE_DUE, [self._keys.due], (text(channel_id), score, ""))])
+
+        return forget
 
     def trim(self, limit: int) -> int:
-        """Trim what is due. Returns how many messages were removed, about ``limit`` at most."""
-        removed = 0
+        """Trim what is due. Returns how many messages were removed, about ``limit`` at most.
+
+        Raises:
+            RepositoryError: One of the channels could not be trimmed; all others were.
+        """
+        removed, self._error = 0, None
         finished: set[bytes] = set()
         marked, self._marked = self._marked, {}
         if marked:
@@ -64,7 +83,7 @@ class Trimmer:
             self._mark(list(marked))
         unregistered, self._unregistered = self._unregistered, {}
         if unregistered:
-            self._register(unregistered)
+            self._register(unregistered, "NX")
         now = _now_us()
         while removed < limit:
             command = ("ZRANGE", self._keys.due, "-inf", now, "BYSCORE", "LIMIT", 0, _CHANNELS, "WITHSCORES")
@@ -73,11 +92,13 @@ class Trimmer:
             if not due:
                 break
             removed += self._trim_channels(due, limit - removed, finished)
+        if self._error is not None:
+            raise self._error
         return removed
 
-    def _register(self, due: Mapping[str, int]) -> None:
+    def _register(self, due: Mapping[str, int], *options: str) -> None:
         members = [argument for id_, at in due.items() for argument in (at, text(id_))]
-        (result,) = self._client.run([self._on_due("ZADD", self._keys.due, "NX", *members)])
+        (result,) = self._client.run([self._on_due("ZADD", self._keys.due, *options, *members)])
         if isinstance(result, RepositoryError):
             # The channel is there all the same; the next trimming tries again.
             self._unregistered |= due
@@ -96,7 +117,13 @@ class Trimmer:
             requests.append(call(TRIM, log_keys, [share]))
         removed = 0
         settled: list[Argument] = []
-        for (id_, score), result in zip(due.items(), self._client.get_all(requests), strict=True):
+        for (id_, score), result in zip(due.items(), self._client.run(requests), strict=True):
+            if isinstance(result, RepositoryError):
+                # It keeps its mark, out of the way of the others for a while.
+                self._error = self._error or result
+                finished.add(id_)
+                settled += (id_, score, _now_us() + _FAILED_AGAIN_US)
+                continue
             count, more, next_due = (0, 0, b"") if result is None else result
             removed += count
             if not more:

@@ -168,12 +168,13 @@ return {epoch, age}
 """KEYS: meta. ARGV: epoch, max_messages, max_age (s), each '' for none. Returns the log's epoch and max_age."""
 
 DROP = Script("""
-if redis.call('UNLINK', unpack(KEYS)) > 0 then
+if redis.call('HGET', KEYS[1], 'epoch') == ARGV[3] and redis.call('UNLINK', unpack(KEYS)) > 0 then
   redis.call('PUBLISH', ARGV[1], ARGV[2])
 end
 return 1
 """)
-"""KEYS: all of the channel. ARGV: news channel, news."""
+"""KEYS: all of the channel, meta first. ARGV: news channel, news, the epoch of the log to drop: repeated, since a reply
+was lost, the call leaves a log that was created anew meanwhile."""
 
 # Most are broadcasts without keys: an argument for each, and one offset for all, takes half the time.
 # An entry's key is '' or begins with '='. A call that was made before, and whose reply was lost, stores nothing: it
@@ -213,7 +214,8 @@ local function give(receiver, key, data)
   if key ~= '' then
     local known = redis.call('ZSCORE', KEYS[5], receiver .. '\\0' .. key)
     known = known and tonumber(known)
-    if known and known > known_since and known ~= next_offset then
+    -- Where the call is repeated, what it found then it finds again, however old that has become.
+    if known and known ~= next_offset and (known > known_since or (repeated and known < first)) then
       return known
     end
   end
@@ -263,12 +265,12 @@ redis.call('ZADD', KEYS[6], string.format('%.0f', first), token)
 redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', string.format('%.0f', now - calls_window))
 redis.call('PEXPIRE', KEYS[6], math.ceil(calls_window / 1000))
 if keyed > 0 then
-  local old = redis.call('ZRANGE', KEYS[5], '-inf', string.format('%.0f', known_since), 'BYSCORE',
+  local old = redis.call('ZRANGE', KEYS[5], '-inf', string.format('%.0f', known_since - calls_window), 'BYSCORE',
     'LIMIT', 0, 100 + 2 * keyed)
   for number = 1, #old do
     redis.call('ZREM', KEYS[5], old[number])
   end
-  redis.call('PEXPIRE', KEYS[5], math.ceil(window / 1000) + 1000)
+  redis.call('PEXPIRE', KEYS[5], math.ceil((window + calls_window) / 1000))
 end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 max = tonumber(max)
