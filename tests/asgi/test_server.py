@@ -341,46 +341,46 @@ def _publish_to_the_end(url):
         httpx2.post(f"{url}/channels/c/messages", json={"payload": 1})
 
 
-class Paused:
-    """A connection that can be told to wait."""
+class Guest:
+    """A connection that waits to be heard."""
 
-    def __init__(self, is_closing=False):
-        self.is_reading = True
-        self.is_closing = lambda: is_closing
+    def __init__(self):
+        self.is_heard = False
 
-    def pause_reading(self):
-        """Wait."""
-        self.is_reading = False
-
-    def resume_reading(self):
+    def admit(self):
         """Wait no longer."""
-        self.is_reading = True
+        self.is_heard = True
 
 
 async def test_thousands_at_once_are_heard_in_turns():
     """Of connections that come in the same turn of the loop, a few are read from in each of the next, in order."""
-    admission, connections = Admission(), [Paused() for _ in range(100)]
+    admission, connections = Admission(), [Guest() for _ in range(100)]
     for connection in connections:
         admission.enter(connection)
     heard = []
     for _ in range(4):
-        heard.append([connection.is_reading for connection in connections].count(True))
+        heard.append([connection.is_heard for connection in connections].count(True))
         await asyncio.sleep(0)
     assert heard == [32, 64, 96, 100]
-    assert connections[99].is_reading
+    assert connections[99].is_heard
 
 
 async def test_one_at_a_time_is_heard_at_once():
-    """Whoever comes alone does not wait; who has left meanwhile takes nobody's turn."""
+    """Whoever comes alone does not wait."""
     admission = Admission()
-    crowd = [Paused(is_closing=True) for _ in range(40)]
-    for connection in crowd:
-        admission.enter(connection)
-    late = Paused()
-    admission.enter(late)
-    await asyncio.sleep(0)
-    assert late.is_reading
-    await asyncio.sleep(0)
-    alone = Paused()
-    admission.enter(alone)
-    assert alone.is_reading
+    for _ in range(100):
+        alone = Guest()
+        admission.enter(alone)
+        assert alone.is_heard
+        await asyncio.sleep(0)
+
+
+def test_a_crowd_is_answered(serving):
+    """Hundreds that connect and ask at the same moment are all answered."""
+    crowd = [serving.connect() for _ in range(300)]
+    for peer in crowd:
+        peer.sendall(b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+    answers = [peer.recv(4096) for peer in crowd]
+    for peer in crowd:
+        peer.close()
+    assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)

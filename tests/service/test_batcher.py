@@ -219,3 +219,31 @@ async def test_those_who_listen_are_told_after_the_commit(engine, batcher):
     await asyncio.gather(*(batcher.publish(append(channel)) for channel in "ccdc"))
     end()
     assert sorted(set(woken)) == [("c", 3), ("d", 3)]
+
+
+async def test_what_nobody_knows_is_looked_for(engine, threads, log):
+    """Where the outcome is unknown, those who follow the channel are to look."""
+    told = []
+    log.create("c", Retention())
+    batcher = Batcher(log, engine.notifier, threads, lambda append, appended: told.append(appended))
+    log.errors["append_group"] = OutcomeUnknown("the reply was lost")
+    with pytest.raises(OutcomeUnknown):
+        await batcher.publish(append())
+    log.errors["append_group"] = StoreUnavailable("away")
+    with pytest.raises(StoreUnavailable):
+        await batcher.publish(append())
+    assert told == [None]
+
+
+async def test_a_notifier_that_fails_fails_no_publish(engine, threads, log, monkeypatch, caplog):
+    """What is stored is stored, whatever becomes of the wake-up."""
+
+    def fail(_channels):
+        raise ZeroDivisionError
+
+    log.create("c", Retention())
+    batcher = Batcher(log, engine.notifier, threads, ignore)
+    monkeypatch.setattr(engine.notifier, "wake", fail)
+    assert (await batcher.publish(append())).offsets == [1]
+    assert "the notifier failed" in caplog.text
+    assert not batcher.is_telling

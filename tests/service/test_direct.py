@@ -212,3 +212,55 @@ async def test_a_long_way_behind(service, engine, direct, monkeypatch):
     reader = await direct(start_from="earliest")
     assert await received(reader, 3000) == [str(number) for number in range(3000)]
     assert reader.stream.is_live
+
+
+async def test_what_is_sent_to_nobody_is_not_acknowledged(service, engine, direct):
+    """What comes between a peer's leaving and the end of its connection was never sent to it."""
+    reader, key = await direct(listener_id="l"), CursorKey("c", "l")
+    await say(service, 1)
+    await received(reader, 1)
+    reader.protocol.eof_received()
+    await say(service, 2)
+    reader.transport.close()
+    reader.protocol.connection_lost(None)
+    engine.acks.flush()
+    assert engine.cursors.get([key])[key].offset == 1
+
+
+async def test_a_removal_on_a_busy_channel(service, direct):
+    """A removed listener's stream ends, however much is published."""
+    reader, busy = await direct(listener_id="l"), True
+
+    async def publish():
+        while busy:
+            await say(service, 1)
+
+    publishing = asyncio.create_task(publish())
+    await service.remove_listener("c", "l")
+    await until(lambda: reader.look() or reader.has_ended)
+    while not reader.has_ended:
+        await until(reader.look)
+    busy = False
+    await publishing
+
+
+async def test_a_channel_made_anew_at_once(service, direct):
+    """A stream that is opened after a channel was created anew is of the new one."""
+    old = await direct()
+    await service.delete_channel("c")
+    await service.create_channel("c")
+    await service.add_listener("c", "l")
+    readers = [await direct(), await direct(listener_id="l")]
+    await say(service, 1)
+    for reader in readers:
+        assert await received(reader, 1) == ["1"]
+    assert old.look()
+
+
+async def test_one_too_far_back_spoils_it_for_nobody(service, log, direct):
+    """Of those that return, those that the window may reach share one reading, whatever the others need."""
+    ids = [id_ for number in range(3) for id_ in await say(service, *range(number * 900, number * 900 + 900))]
+    before = log.calls["read"]
+    readers = await asyncio.gather(*(direct(last_event_id=ids[at]) for at in (0, -3, -2)))
+    assert [len(await received(reader, count)) for reader, count in zip(readers, (2699, 2, 1), strict=True)]
+    assert log.calls["read"] - before < 60

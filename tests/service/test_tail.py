@@ -69,18 +69,18 @@ class TestWindow:
         """Frames that go before it are put there, to the letter once, also where it began later meanwhile."""
         window = Window(3, max_frames=5)
         window.extend(frames(4, 5), through=6)
-        assert window.prepend(frames(1, 3, 4), start=0)
-        assert window.since(0).shared == b"".join(frame.data for frame in frames(1, 3, 4, 5))
+        assert window.prepend(frames(1, 3, 4), start=0) == 0
+        assert window._frames == frames(1, 3, 4, 5)
         window.extend(frames(7, 8), through=8)
-        assert (window.start, window.since(1).through) == (1, 8)
+        assert (window.start, window._frames) == (1, frames(3, 4, 5, 7, 8))
 
     def test_begins_no_earlier_than_it_may(self):
-        """It never holds more than it may."""
-        window = Window(3, max_frames=3, max_bytes=35)
+        """It never holds more than it may: of what is put before it, the newest fit."""
+        window = Window(3, max_frames=4, max_bytes=45)
         window.extend(frames(4, 5), through=5)
-        assert not window.prepend(frames(1, 2), start=0)
-        assert not window.prepend(frames(3, size=20), start=2)
-        assert window.start == 3
+        assert window.prepend(frames(1, 2, 3), start=0) == 1
+        assert window.prepend(frames(1, size=20), start=0) == 1
+        assert window._frames == frames(2, 3, 4, 5)
 
     def test_segments_are_shared(self):
         """Who asks for the same gets the same, until something is added."""

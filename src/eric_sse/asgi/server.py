@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -39,6 +39,14 @@ _BACKLOG = 2048
 _HEARD_A_TURN = 32
 
 
+class Visitor(Protocol):
+    """Whoever waits to be heard."""
+
+    def admit(self) -> None:
+        """It is its turn."""
+        ...
+
+
 class Admission:
     """Hears a few new connections in each turn of the event loop: when thousands come at once, others go on meanwhile.
 
@@ -46,17 +54,17 @@ class Admission:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Transport] = deque()
+        self._waiting: deque[Visitor] = deque()
         self._left = _HEARD_A_TURN
         self._is_scheduled = False
 
-    def enter(self, transport: asyncio.Transport) -> None:
-        """Take a new connection, which is read from when it is its turn."""
+    def enter(self, visitor: Visitor) -> None:
+        """Take a new connection, which is admitted when it is its turn; now, if it is one of few."""
         if self._left:
             self._left -= 1
+            visitor.admit()
         else:
-            transport.pause_reading()
-            self._waiting.append(transport)
+            self._waiting.append(visitor)
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._next_turn)
@@ -64,10 +72,8 @@ class Admission:
     def _next_turn(self) -> None:
         self._left = _HEARD_A_TURN
         while self._waiting and self._left:
-            transport = self._waiting.popleft()
-            if not transport.is_closing():
-                transport.resume_reading()
-                self._left -= 1
+            self._left -= 1
+            self._waiting.popleft().admit()
         self._is_scheduled = bool(self._waiting)
         if self._is_scheduled:
             asyncio.get_running_loop().call_soon(self._next_turn)
@@ -79,11 +85,25 @@ class _Protocol(HttpToolsProtocol):
     def __init__(self, admission: Admission, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._admission = admission
+        # What is said before it is its turn. (A transport of uvloop cannot be paused before it reads.)
+        self._unheard: list[bytes] | None = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)  # the log has it all
         super().connection_made(transport)
-        self._admission.enter(transport)
+        self._admission.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._unheard is None:
+            super().data_received(data)
+        else:
+            self._unheard.append(data)
+
+    def admit(self) -> None:
+        """It is heard from now on."""
+        unheard, self._unheard = self._unheard, None
+        if unheard and not self.transport.is_closing():
+            super().data_received(b"".join(unheard))
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -93,7 +113,9 @@ class _Protocol(HttpToolsProtocol):
     def _hand_over(self, protocol: asyncio.Protocol) -> bool:
         """Leave the connection to ``protocol``, as for a WebSocket; uvicorn takes it for one whose peer is gone."""
         transport, cycle = self.transport, self.cycle
-        if self.pipeline or self.flow.write_paused or transport.is_closing():
+        # A middleware may hold the head back, or have given the body a length.
+        begun = cycle.response_started and cycle.chunked_encoding
+        if not begun or self.pipeline or self.flow.write_paused or transport.is_closing():
             return False
         cycle.disconnected = True
         self.connections.discard(self)

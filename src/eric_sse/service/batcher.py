@@ -36,7 +36,8 @@ class Batcher:
         log: Where to.
         notifier: Told after each commit.
         threads: Run the commits; one is enough.
-        on_stored: Called on the event loop with each append that was stored, and what it came to.
+        on_stored: Called on the event loop with each append that was stored, and what it came to; None where nobody
+            knows.
         max_waiting: How many messages may wait. More are refused.
         max_batch: How many messages one commit takes at most, where a single publish does not hold more.
     """
@@ -46,7 +47,7 @@ class Batcher:
         log: MessageLog,
         notifier: Notifier,
         threads: StoreThreads,
-        on_stored: Callable[[Append, Appended], None],
+        on_stored: Callable[[Append, Appended | None], None],
         *,
         max_waiting: int = 20_000,
         max_batch: int = 2_000,
@@ -148,8 +149,13 @@ class Batcher:
 
     def _tell(self, appends: Sequence[Append], outcomes: Sequence[Appended | Exception]) -> None:
         for append, outcome in zip(appends, outcomes, strict=True):
-            if isinstance(outcome, Appended):
-                self._on_stored(append, outcome)
+            try:
+                if isinstance(outcome, Appended):
+                    self._on_stored(append, outcome)
+                elif isinstance(outcome, OutcomeUnknown):
+                    self._on_stored(append, None)
+            except Exception:
+                logger.exception("telling of what was stored in channel %r failed", append.channel_id)
 
     async def _sit_out(self, batch: list[_Waiting], storing: asyncio.Future[Any]) -> None:
         """Leave nobody waiting for a store that hangs, and return when it has answered."""
@@ -164,10 +170,12 @@ class Batcher:
             self._hangs = False
         if storing.cancelled():
             return
+        appends = [waiting.append for waiting in batch]
         if (error := storing.exception()) is not None:
             logger.warning("storing %d publishes failed in the end: %s", len(batch), error)
+            self._tell(appends, [error if isinstance(error, Exception) else RuntimeError(error)] * len(batch))
         else:
-            self._tell([waiting.append for waiting in batch], storing.result())
+            self._tell(appends, storing.result())
 
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:
@@ -178,8 +186,12 @@ class Batcher:
     def _store(self, appends: list[Append]) -> list[Appended | Exception]:
         outcomes = self._log.append_group(appends)
         self._telling = threading.get_ident()
-        self._notifier.wake({append.channel_id for append in appends})
-        self._telling = None
+        try:
+            self._notifier.wake({append.channel_id for append in appends})
+        except Exception:
+            logger.exception("the notifier failed; what it was to tell of is stored")
+        finally:
+            self._telling = None
         return list(outcomes)
 
 

@@ -88,19 +88,23 @@ class DirectStream(asyncio.Protocol):
         self._stream.acknowledge()
         self.wake()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def eof_received(self) -> None:
+        """The peer leaves: it has what the transport took, and nothing more."""
+        self._leave_live()
+        if not self._is_paused:
+            self._stream.acknowledge()
+        self._stream.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """The peer is gone, or the response is over."""
         self._leave_live()
-        if exc is None and not self._is_paused:
-            # It left of its own accord, with nothing outstanding.
-            self._stream.acknowledge()
         if self._catching_up is not None:
             self._catching_up.cancel()
         self._stream.close()
         self._stream.release()
 
     def _send(self, chunk: bytes) -> None:
-        if chunk:  # an empty one would end the body
+        if chunk and not self.transport.is_closing():  # an empty one would end the body
             self._stream.last_activity = time.monotonic()
             self.transport.write(chunked(chunk))
 
@@ -108,6 +112,9 @@ class DirectStream(asyncio.Protocol):
         self._stream.acknowledge()
         self.transport.write(_LAST_CHUNK)
         self.transport.close()
+        # Until the peer has taken it: the sweep gives up one that does not.
+        self._stream.is_writing = True
+        self._buffered = self.transport.get_write_buffer_size()
 
     def _leave_live(self) -> None:
         if (tail := self._stream.leave_live()) is not None:
@@ -129,6 +136,8 @@ class DirectStream(asyncio.Protocol):
             return
         finally:
             self._catching_up = None
+        if self.transport.is_closing():
+            return
         self._send(chunk)
         if not self._is_paused:
             self._stream.acknowledge()

@@ -63,9 +63,9 @@ class Hub:
         return tail
 
     def following(self, channel_id: str) -> ChannelTail | None:
-        """The tail of a channel that is followed already."""
+        """The tail of a channel that is followed already, where it knows of no news, such as that it is gone."""
         tail = self._tails.get(channel_id)
-        return None if tail is None or tail.ended else tail
+        return None if tail is None or tail.ended or tail.is_dirty else tail
 
     def add(self, stream: EventStream) -> None:
         """Take in an open stream."""
@@ -90,11 +90,13 @@ class Hub:
         """How many streams of a channel are open. May be called from any thread."""
         return len(self._streams.get(channel_id, ()))
 
-    def stored(self, append: Append, appended: Appended) -> None:
-        """Messages were stored through this process."""
+    def stored(self, append: Append, appended: Appended | None) -> None:
+        """Messages were stored through this process; or perhaps, where it is not known what they came to."""
         tail = self._tails.get(append.channel_id)
-        if tail is not None:
+        if tail is not None and appended is not None:
             tail.stored(append.entries, appended)
+        elif tail is not None:
+            tail.mark_dirty()
 
     def wake(self, channel_id: str | None) -> None:
         """A channel, or with None any of them, may have something new."""

@@ -165,6 +165,8 @@ class Opener:
             tail = self._hub.tail(request.channel_id, located.head, located.retry_ms)
             if tail is not None:
                 break
+            # The tail of the log that is gone finds out.
+            await asyncio.sleep(0)
         if request.listener_id is not None and located.acks:
             key = CursorKey(request.channel_id, request.listener_id)
             stream.delivered = lambda position: self._engine.acks.note(key, position)

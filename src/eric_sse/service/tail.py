@@ -77,6 +77,11 @@ class ChannelTail:
         self._task: asyncio.Task[None] | None = None
         self._reach = Reach(self)
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether the log is to be looked at."""
+        return self._dirty
+
     def mark_dirty(self) -> None:
         """Something may be new: read until there is nothing more."""
         self._dirty = True
@@ -117,6 +122,7 @@ class ChannelTail:
     def stop(self) -> None:
         """Follow no longer: nobody listens."""
         self.ended = True
+        self._reach.stop()
         if self._task is not None:
             self._task.cancel()
 
@@ -124,10 +130,11 @@ class ChannelTail:
         failures = 0
         try:
             while (self._dirty or self._gathered) and not self.ended:
-                if await self._send_gathered():
-                    continue
-                self._dirty = False
                 try:
+                    # What others have stored, or removed, is not to wait for a lull here.
+                    if await self._send_gathered() and not self._dirty:
+                        continue
+                    self._dirty = False
                     page = await self.read(self.window.through)
                     await self._heed_removals(page.head)
                     failures = 0
@@ -198,6 +205,8 @@ class ChannelTail:
             await asyncio.sleep(min(took, self._gather_s))
 
     async def _back_off(self, failures: int) -> int:
+        # What was gathered may have been lost; the log has it.
+        self._gathered.clear()
         self._dirty = True
         await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
         return failures + 1
@@ -252,8 +261,15 @@ class Reach:
         self._wanted.append(offset)
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read_wanted())
+            # Whoever asked may be gone when it fails.
+            self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
         await asyncio.shield(self._reading)
         return offset >= self._tail.window.start
+
+    def stop(self) -> None:
+        """Nobody listens: read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _read_wanted(self) -> None:
         try:
@@ -278,5 +294,7 @@ class Reach:
             frames += [encode_frame(epoch, entry) for entry in page.entries]
             size = sum(len(frame.data) for frame in frames)
             through = page.through
-        if through < window.start or not window.prepend(frames, offset):
-            self._too_far = max(self._too_far, min(through, window.start - 1))
+        if through < window.start:
+            self._too_far = max(self._too_far, through)
+        elif window.prepend(frames, offset) > offset:
+            self._too_far = max(self._too_far, window.start - 1)

@@ -148,23 +148,29 @@ class Window:
             self._floor = self._ends[surplus - 1]
             del self._frames[:surplus], self._ends[:surplus]
 
-    def prepend(self, frames: Sequence[Frame], start: int) -> bool:
+    def prepend(self, frames: Sequence[Frame], start: int) -> int:
         """Begin at ``start``, with the frames that follow it up to where the window began, or beyond.
 
         Returns:
-            Whether it does; not where it would hold too much.
+            Where it begins now: later, where it would hold too much.
         """
         frames = frames[: bisect_right(frames, self.start, key=_offset)]
         size = sum(len(frame.data) for frame in frames)
-        end = self._ends[-1] if self._ends else self._floor
-        if len(frames) + len(self._frames) > self._max_frames or size + end - self._floor > self._max_bytes:
-            return False
+        held = (self._ends[-1] if self._ends else self._floor) - self._floor
+        surplus = 0
+        while surplus < len(frames) and (
+            len(frames) - surplus + len(self._frames) > self._max_frames or size + held > self._max_bytes
+        ):
+            size -= len(frames[surplus].data)
+            start = frames[surplus].offset
+            surplus += 1
+        frames = frames[surplus:]
         self._floor -= size
         self._ends[:0] = accumulate((len(frame.data) for frame in frames), initial=self._floor)
         del self._ends[0]
         self._frames[:0] = frames
         self.start = start
-        return True
+        return start
 
     def after(self, offset: int) -> Segment:
         """Some of what follows ``offset``, which must lie between start and through; about `CHUNK_BYTES`."""
@@ -174,10 +180,6 @@ class Window:
                 self._segments.clear()
             segment = self._segments[offset] = self._segment(offset)
         return segment
-
-    def since(self, offset: int) -> Segment:
-        """All that follows ``offset``, which must lie between start and through."""
-        return Segment(self._frames[bisect_right(self._frames, offset, key=_offset) :], self.through)
 
     def _segment(self, offset: int) -> Segment:
         first = bisect_right(self._frames, offset, key=_offset)
