@@ -1,9 +1,11 @@
 """An engine: one storage technology, serving a storage, a log, cursors and a notifier."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 from eric_sse.entities import AbstractChannel
 from eric_sse.exception import ChannelNotFound, EpochMismatch, ItemNotFound
@@ -131,6 +133,7 @@ class Engine:
         self.returns_at_once = returns_at_once
         self.acks = AckBuffer(cursors)
         self.log_queues = LogQueues(log, cursors, notifier, self.acks)
+        _open_engines.add(self)
 
     @cached_property
     def channels(self) -> EngineChannelRepository:
@@ -145,7 +148,13 @@ class Engine:
         Raises:
             RepositoryError: The cursors could not be moved; those listeners receive again what they had.
         """
-        self.acks.close()
+        try:
+            self.acks.close()
+        finally:
+            _open_engines.discard(self)
+
+    def after_fork(self) -> None:
+        """Called in a forked child while the engine is open: a subclass lets go of what belongs to the parent."""
 
     def __enter__(self) -> Self:
         return self
@@ -154,3 +163,15 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+_open_engines: WeakSet[Engine] = WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_open_engines):
+        engine.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -19,7 +19,6 @@ from eric_sse.codec import decode_json, encode_value
 from eric_sse.engine import Engine
 from eric_sse.exception import (
     ChannelNotFound,
-    EpochMismatch,
     EricError,
     RepositoryError,
 )
@@ -188,12 +187,11 @@ class MemoryLog(MessageLog):
             return [self._append(append) for append in appends]
 
     def _append(self, append: Append) -> Appended | EricError:
-        try:
-            log = self._memory.log(append.channel_id)
-        except ChannelNotFound as error:
-            return error
-        if append.epoch is not None and append.epoch != log.epoch:
-            return EpochMismatch(append.channel_id, append.epoch, log.epoch)
+        log = self._memory.logs.get(append.channel_id)
+        if log is None:
+            return ChannelNotFound(append.channel_id)
+        if (refusal := append.refusal(log.epoch)) is not None:
+            return refusal
         now, previous = time.time(), log.last
         return Appended(log.epoch, [self._append_entry(log, entry, now) for entry in append.entries], previous)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from eric_sse.exception import ConfigurationError, EricError
+from eric_sse.exception import ChannelNotFound, ConfigurationError, EpochMismatch, EricError
 from eric_sse.message import Position
 
 DEDUP_WINDOW_S = 300.0
@@ -96,6 +96,14 @@ class Append(NamedTuple):
     channel_id: str
     entries: Sequence[NewEntry]
     epoch: str | None = None
+
+    def refusal(self, found: str | None) -> EricError | None:
+        """Why it cannot be stored in a log of the epoch ``found``, None: that is not there; None where it can."""
+        if found is None:
+            return ChannelNotFound(self.channel_id)
+        if self.epoch is not None and self.epoch != found:
+            return EpochMismatch(self.channel_id, self.epoch, found)
+        return None
 
 
 class Appended(NamedTuple):

@@ -1,9 +1,7 @@
 """The engine, put together."""
 
-import os
 from contextlib import AbstractContextManager
 from typing import Any
-from weakref import WeakSet
 
 import psycopg
 from psycopg_pool import ConnectionPool
@@ -53,7 +51,6 @@ class PostgresEngine(Engine):
         self._notifier = PostgresNotifier(self._database, self._connect_notifier)
         self._log = PostgresLog(self._database)
         super().__init__(PostgresStorage(self._database), self._log, PostgresCursors(self._database), self._notifier)
-        _open_engines.add(self)
 
     def join(self, target: object) -> AbstractContextManager[None]:
         """Publish inside the application's own transaction.
@@ -88,7 +85,6 @@ class PostgresEngine(Engine):
         try:
             super().close()
         finally:
-            _open_engines.discard(self)
             self._notifier.close()
             self._database.close()
 
@@ -97,19 +93,8 @@ class PostgresEngine(Engine):
         kwargs["autocommit"] = True
         return connection_class(_NOTIFIER_REPLY_S).connect(conninfo, **kwargs)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a forked child: let go of the parent's connections and threads."""
         self.acks.abandon()
         if self._database.abandon():
             self._notifier.abandon()
-
-
-_open_engines: WeakSet[PostgresEngine] = WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in list(_open_engines):
-        engine._after_fork()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -37,7 +37,6 @@ class Trimmer:
         self._keys = keys
         self._marked: dict[str, float] = {}
         self._unregistered: dict[str, int] = {}
-        self._error: RepositoryError | None = None
 
     def created(self, channel_id: str, max_age_s: float | None, *, won: bool) -> None:
         """Have a channel that is there trimmed by age, some day.
@@ -75,7 +74,8 @@ class Trimmer:
         Raises:
             RepositoryError: One of the channels could not be trimmed; all others were.
         """
-        removed, self._error = 0, None
+        removed = 0
+        failures: list[RepositoryError] = []
         finished: set[bytes] = set()
         marked, self._marked = self._marked, {}
         if marked:
@@ -91,9 +91,9 @@ class Trimmer:
             due = {id_: score for id_, score in _pairs(reply) if id_ not in finished}
             if not due:
                 break
-            removed += self._trim_channels(due, limit - removed, finished)
-        if self._error is not None:
-            raise self._error
+            removed += self._trim_channels(due, limit - removed, finished, failures)
+        if failures:
+            raise failures[0]
         return removed
 
     def _register(self, due: Mapping[str, int], *options: str) -> None:
@@ -108,7 +108,9 @@ class Trimmer:
         # What cannot be marked now is marked by a later append.
         self._client.run([self._on_due("ZADD", self._keys.due, *members)])
 
-    def _trim_channels(self, due: Mapping[bytes, int], budget: int, finished: set[bytes]) -> int:
+    def _trim_channels(
+        self, due: Mapping[bytes, int], budget: int, finished: set[bytes], failures: list[RepositoryError]
+    ) -> int:
         share = min(-(-budget // len(due)), _AT_ONCE)
         requests = []
         for id_ in due:
@@ -120,7 +122,7 @@ class Trimmer:
         for (id_, score), result in zip(due.items(), self._client.run(requests), strict=True):
             if isinstance(result, RepositoryError):
                 # It keeps its mark, out of the way of the others for a while.
-                self._error = self._error or result
+                failures.append(result)
                 finished.add(id_)
                 settled += (id_, score, _now_us() + _FAILED_AGAIN_US)
                 continue

@@ -8,7 +8,6 @@ import os
 import sqlite3
 from contextlib import AbstractContextManager
 from pathlib import Path
-from weakref import WeakSet
 
 from eric_sse.engine import Engine
 from eric_sse.engines.sqlite.backup import backup
@@ -53,7 +52,6 @@ class SqliteEngine(Engine):
         self._notifier = SqliteNotifier(self._database)
         self._log = SqliteLog(self._database, self._notifier)
         super().__init__(SqliteStorage(self._database), self._log, SqliteCursors(self._database), self._notifier)
-        _open_engines.add(self)
 
     def join(self, connection: sqlite3.Connection) -> AbstractContextManager[None]:
         """Publish inside the application's own transaction.
@@ -99,24 +97,12 @@ class SqliteEngine(Engine):
         try:
             super().close()
         finally:
-            _open_engines.discard(self)
             self._notifier.close()
             self._database.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a forked child: let go of the parent's connections and threads."""
         self.acks.abandon()
         if self._database.abandon():
             self._notifier.abandon()
             self._log.abandon()
-
-
-_open_engines: WeakSet[SqliteEngine] = WeakSet()
-
-
-def _after_fork() -> None:
-    for engine in list(_open_engines):
-        engine._after_fork()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from eric_sse.codec import decode_json
 from eric_sse.engines.sqlite.session import Session
-from eric_sse.exception import ChannelNotFound, EpochMismatch, EricError, InvalidMessageFormat
+from eric_sse.exception import EricError, InvalidMessageFormat
 from eric_sse.log import Append, Appended, NewEntry
 from eric_sse.log.ports import DEDUP_WINDOW_S
 
@@ -80,11 +80,8 @@ class Batch:
 
     def _problem(self, append: Append) -> EricError | None:
         log = self._logs.get(append.channel_id)
-        if log is None:
-            return ChannelNotFound(append.channel_id)
-        if append.epoch is not None and append.epoch != log.epoch:
-            return EpochMismatch(append.channel_id, append.epoch, log.epoch)
-        return next(filter(None, map(_entry_problem, append.entries)), None)
+        refusal = append.refusal(log.epoch if log is not None else None)
+        return refusal or next(filter(None, map(_entry_problem, append.entries)), None)
 
     def _find_keys(self, appends: Sequence[Append]) -> None:
         keys = [
