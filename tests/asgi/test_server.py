@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from eric_sse.asgi import create_app
-from eric_sse.asgi.server import Admission, bind, bind_unix, create_server
+from eric_sse.asgi.server import bind, bind_unix, create_server
 from eric_sse.engines.memory import open_memory
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service, ServiceOptions
@@ -339,40 +339,6 @@ def test_it_stops_while_the_store_hangs(signal_number):
 def _publish_to_the_end(url):
     with contextlib.suppress(httpx2.HTTPError):
         httpx2.post(f"{url}/channels/c/messages", json={"payload": 1})
-
-
-class Guest:
-    """A connection that waits to be heard."""
-
-    def __init__(self):
-        self.is_heard = False
-
-    def admit(self):
-        """Wait no longer."""
-        self.is_heard = True
-
-
-async def test_thousands_at_once_are_heard_in_turns():
-    """Of connections that come in the same turn of the loop, a few are read from in each of the next, in order."""
-    admission, connections = Admission(), [Guest() for _ in range(100)]
-    for connection in connections:
-        admission.enter(connection)
-    heard = []
-    for _ in range(4):
-        heard.append([connection.is_heard for connection in connections].count(True))
-        await asyncio.sleep(0)
-    assert heard == [32, 64, 96, 100]
-    assert connections[99].is_heard
-
-
-async def test_one_at_a_time_is_heard_at_once():
-    """Whoever comes alone does not wait."""
-    admission = Admission()
-    for _ in range(100):
-        alone = Guest()
-        admission.enter(alone)
-        assert alone.is_heard
-        await asyncio.sleep(0)
 
 
 def test_a_crowd_is_answered(serving):

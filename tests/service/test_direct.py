@@ -96,6 +96,18 @@ async def test_returning_together_reads_once(service, direct, log):
     assert all(reader.stream.is_live for reader in readers)
 
 
+async def test_returning_to_a_live_channel_costs_one_reading(service, direct, log):
+    """Where somebody listens already, the store is asked for what was missed, once, and for nothing else."""
+    ids = await say(service, *range(20))
+    live = await direct()
+    await until(lambda: live.stream.is_live and not service._hub.tails()["c"].is_dirty)
+    before = log.calls.copy()
+    readers = await asyncio.gather(*(direct(last_event_id=id_) for id_ in ids[:-1]))
+    for missed, reader in zip(range(19, 0, -1), readers, strict=True):
+        assert len(await received(reader, missed)) == missed
+    assert log.calls - before == {"read": 1}
+
+
 async def test_a_gap_is_told(service, engine, direct):
     """Where messages are missing, the stream says so first."""
     await service.create_channel("short", retention=Retention(max_messages=1))

@@ -107,6 +107,16 @@ class TestGaps:
         assert (reason, reader.last_id) == ("trimmed", ids[2])
         assert (await reader.until(3))[1:] == ["3", "4"]
 
+    async def test_trimmed_where_others_listen(self, service, engine, open_reader):
+        """The same where the channel is followed already, and nobody asks the store where the stream is to start."""
+        await service.create_channel("short", retention=Retention(max_messages=2))
+        ids = await say(service, *range(5), channel="short")
+        engine.log.trim()
+        await open_reader("short")
+        reader, reason = await self.open_gap(open_reader, ids[0], "short")
+        assert (reason, reader.last_id) == ("trimmed", ids[2])
+        assert (await reader.until(3))[1:] == ["3", "4"]
+
     async def test_the_edge_of_what_was_trimmed_is_no_gap(self, service, engine, open_reader):
         """Who has seen the last message that was trimmed misses nothing."""
         await service.create_channel("short", retention=Retention(max_messages=2))

@@ -10,11 +10,10 @@ import socket
 import stat
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,6 +23,7 @@ from eric_sse._util import get_logger, unix_socket_answers
 from eric_sse.asgi.event_stream import HAND_OVER
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service
+from eric_sse.service.turns import Turns
 
 logger = get_logger()
 
@@ -35,72 +35,32 @@ EXIT_WITHIN_S = 1.6
 MAX_PORT = 65_535
 
 _WRITE_BUFFER_BYTES = 4 * 1024
-_BACKLOG = 2048
-_HEARD_A_TURN = 32
-
-
-class Visitor(Protocol):
-    """Whoever waits to be heard."""
-
-    def admit(self) -> None:
-        """It is its turn."""
-        ...
-
-
-class Admission:
-    """Hears a few new connections in each turn of the event loop: when thousands come at once, others go on meanwhile.
-
-    Belongs to one event loop.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[Visitor] = deque()
-        self._left = _HEARD_A_TURN
-        self._is_scheduled = False
-
-    def enter(self, visitor: Visitor) -> None:
-        """Take a new connection, which is admitted when it is its turn; now, if it is one of few."""
-        if self._left:
-            self._left -= 1
-            visitor.admit()
-        else:
-            self._waiting.append(visitor)
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._left = _HEARD_A_TURN
-        while self._waiting and self._left:
-            self._left -= 1
-            self._waiting.popleft().admit()
-        self._is_scheduled = bool(self._waiting)
-        if self._is_scheduled:
-            asyncio.get_running_loop().call_soon(self._next_turn)
+_BACKLOG = 65_535  # the kernel makes it as much as it allows
+_HEARD_AT_ONCE = 16
 
 
 class _Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which holds less for a peer that does not read, and gives the connections of streams away."""
 
-    def __init__(self, admission: Admission, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, turns: Turns, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._admission = admission
-        # What is said before it is its turn. (A transport of uvloop cannot be paused before it reads.)
+        self._turns = turns
+        # What a new connection says before it is its turn.
         self._unheard: list[bytes] | None = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)  # the log has it all
         super().connection_made(transport)
-        self._admission.enter(self)
 
     def data_received(self, data: bytes) -> None:
         if self._unheard is None:
             super().data_received(data)
         else:
             self._unheard.append(data)
+            if len(self._unheard) == 1:
+                self._turns.take(self._hear)
 
-    def admit(self) -> None:
-        """It is heard from now on."""
+    def _hear(self) -> None:
         unheard, self._unheard = self._unheard, None
         if unheard and not self.transport.is_closing():
             super().data_received(b"".join(unheard))
@@ -206,7 +166,7 @@ def create_server(
     """
     config = uvicorn.Config(
         app,
-        http=partial(_Protocol, Admission()),  # type: ignore[arg-type]  # a class is called, too
+        http=partial(_Protocol, Turns(_HEARD_AT_ONCE)),  # type: ignore[arg-type]  # a class is called, too
         ws="none",
         log_config=None,
         access_log=access_log,

@@ -89,12 +89,12 @@ def locate_on(tail: ChannelTail, request: Request) -> Start | None:
     """Where the anonymous stream that is asked for starts, where the channel's tail knows it; else None."""
     if request.listener_id is not None or request.start_from == "earliest":
         return None
-    window = tail.window
     if not request.last_event_id:
-        return Start(tail, window.through, None, tail.retry_ms)
+        return Start(tail, tail.window.through, None, tail.retry_ms)
     seen = Position.parse(request.last_event_id)
-    if seen is None or seen.epoch != tail.epoch or not window.start <= seen.offset <= window.through:
+    if seen is None or seen.epoch != tail.epoch or seen.offset > tail.window.through:
         return None
+    # What was trimmed since then, the stream finds out when it reads on.
     return Start(tail, seen.offset, None, tail.retry_ms)
 
 

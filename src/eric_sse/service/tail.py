@@ -9,6 +9,7 @@ from eric_sse._util import get_logger
 from eric_sse.exception import ChannelNotFound, EricError
 from eric_sse.log import Appended, Entry, Head, NewEntry, Page, View
 from eric_sse.service.fan_out import FanOut
+from eric_sse.service.turns import Turns
 from eric_sse.service.window import WINDOW_BYTES, WINDOW_FRAMES, Frame, Segment, Window, encode_frame
 
 logger = get_logger()
@@ -20,6 +21,8 @@ _MAX_GATHERED = 4 * WINDOW_FRAMES
 
 # A round of writes that took less, in seconds, is not worth a pause, which takes a millisecond at least.
 _SHORT_ROUND_S = 0.0002
+
+_SERVED_AT_ONCE = 16
 
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -249,6 +252,7 @@ class Reach:
 
     def __init__(self, tail: ChannelTail) -> None:
         self._tail = tail
+        self._turns = Turns(_SERVED_AT_ONCE)
         self._wanted: list[int] = []
         self._reading: asyncio.Future[None] | None = None
         # From here back, the window would hold too much.
@@ -264,6 +268,7 @@ class Reach:
             # Whoever asked may be gone when it fails.
             self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
         await asyncio.shield(self._reading)
+        await self._turns.wait()  # thousands may go on from here
         return offset >= self._tail.window.start
 
     def stop(self) -> None:
