@@ -12,6 +12,7 @@ from eric_sse.asgi.bodies import MAX_MESSAGES
 from eric_sse.exception import OutcomeUnknown, StoreFull, StoreUnavailable
 from eric_sse.log import View
 from eric_sse.service import Outgoing, Service, ServiceOptions
+from eric_sse.testing.chunks import ChunkReader
 from support.asgi import Exchange
 
 UNUSUAL_IDS = ["a/b", "/", "a%2Fb", "%", "a b", "é", "日本", "...", "a?b#c", "~+;&=", "{x}", "events", "ö" * 127]
@@ -196,11 +197,12 @@ class TestPublishing:
     async def test_one_message(self, client, service):
         """201 with its id; it arrives with its type, its payload as JSON on one line."""
         stream = await service.open_stream("c")
-        await stream.next_chunk()
+        reader = ChunkReader(stream)
+        await reader.next_chunk()
         response = await self.post(client, '{"type": "t", "payload": {"a":\n [1.0, "é"]}}')
         assert response.status_code == 201
         (id_,) = response.json()["ids"]
-        assert await stream.next_chunk() == f'id: {id_}\nevent: t\ndata: {{"a":[1.0,"é"]}}\n\n'.encode()
+        assert await reader.next_chunk() == f'id: {id_}\nevent: t\ndata: {{"a":[1.0,"é"]}}\n\n'.encode()
         stream.release()
 
     async def test_an_array_is_atomic(self, client, engine):
@@ -297,9 +299,10 @@ class TestPublishing:
     async def test_any_json_is_a_payload(self, client, service, payload):
         """What JSON can hold comes back as it was."""
         stream = await service.open_stream("c")
-        await stream.next_chunk()
+        reader = ChunkReader(stream)
+        await reader.next_chunk()
         assert (await self.post(client, f'{{"payload": {payload}}}')).status_code == 201
-        chunk = (await stream.next_chunk()).decode()
+        chunk = (await reader.next_chunk()).decode()
         assert json.loads(chunk.split("data: ")[1]) == json.loads(payload)
         stream.release()
 

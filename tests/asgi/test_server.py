@@ -1,6 +1,5 @@
 """The real server: what it binds to, what it makes of odd HTTP, and that it stops."""
 
-import asyncio
 import contextlib
 import os
 import signal

@@ -6,7 +6,7 @@ from eric_sse.engine import Engine
 from eric_sse.engines import open_engine
 from eric_sse.service import Service, opening, threads
 from support.leaks import assert_no_task_is_left
-from support.streams import Reader
+from support.streams import StreamReader
 from support.watched_log import WatchedLog
 
 
@@ -50,7 +50,7 @@ async def open_reader(service):
     opened = []
 
     async def open_reader(channel_id="c", listener_id=None, **start):
-        reader = Reader(await service.open_stream(channel_id, listener_id, **start))
+        reader = StreamReader(await service.open_stream(channel_id, listener_id, **start))
         opened.append(reader.stream)
         await reader.chunk()
         return reader

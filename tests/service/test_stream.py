@@ -10,7 +10,8 @@ from eric_sse.log import CursorKey, Retention
 from eric_sse.message import Position
 from eric_sse.service import Outgoing, Service, opening
 from eric_sse.service import stream as stream_module
-from support.streams import Reader, publish_elsewhere
+from eric_sse.testing.chunks import ChunkReader
+from support.streams import StreamReader, publish_elsewhere
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +191,7 @@ class TestHeartbeats:
     async def test_only_the_silent_get_one(self, service, open_reader):
         """The sweep leaves alone who sent something just now."""
         reader = await open_reader()
-        reading = asyncio.create_task(reader.stream.next_chunk())
+        reading = asyncio.create_task(reader.source.next_chunk())
         await asyncio.sleep(0)
         service._hub.sweep()
         assert not reader.stream._heartbeat_due
@@ -200,12 +201,10 @@ class TestHeartbeats:
 
     async def test_a_peer_that_takes_nothing_is_given_up(self, service, open_reader):
         """A chunk that is with the transport for too long ends the stream."""
-        aborted = asyncio.Event()
         reader = await open_reader()
-        reader.stream.on_abort(aborted.set)
         reader.stream.last_activity -= 61
         service._hub.sweep()
-        assert aborted.is_set()
+        assert reader.source.aborted.is_set()
         assert await reader.chunk() is None
 
 
@@ -286,7 +285,7 @@ class TestStoreAway:
         """It opens with ``retry:`` and heartbeats, and starts where it was to start when the store is back."""
         await say(service, 1)
         await self.away(log)
-        reader = Reader(await service.open_stream("c", start_from="earliest"))
+        reader = StreamReader(await service.open_stream("c", start_from="earliest"))
         assert await reader.chunk() == b"retry: 3000\n\n"
         reader.stream.heartbeat()
         assert await reader.chunk() == b":\n\n"
@@ -297,7 +296,7 @@ class TestStoreAway:
 
     async def test_at_the_opening_while_it_hangs(self, service, hung_store):
         """The same where the store does not even refuse."""
-        reader = Reader(await service.open_stream("c"))
+        reader = StreamReader(await service.open_stream("c"))
         assert await reader.chunk() == b"retry: 3000\n\n"
         reader.stream.heartbeat()
         assert await reader.chunk() == b":\n\n"
@@ -307,7 +306,7 @@ class TestStoreAway:
     async def test_gone_when_it_is_back(self, service, engine, log, what):
         """What was removed while the stream waited is told as gone."""
         await self.away(log)
-        reader = Reader(await service.open_stream("c", "l"))
+        reader = StreamReader(await service.open_stream("c", "l"))
         if what == "channel":
             log.drop("c")
         else:
@@ -429,17 +428,15 @@ class TestEnd:
     async def test_opened_while_draining(self, service):
         """A stream that is opened when the service stops ends at once."""
         await service.drain()
-        reader = Reader(await service.open_stream("c"))
+        reader = StreamReader(await service.open_stream("c"))
         assert await reader.rest() == []
         reader.stream.release()
 
     async def test_who_does_not_leave_is_thrown_out(self, service, open_reader):
         """A drain waits for a bounded time, then aborts."""
-        aborted = asyncio.Event()
         reader = await open_reader()
-        reader.stream.on_abort(aborted.set)
         await service.drain(0.01)
-        assert aborted.is_set()
+        assert reader.source.aborted.is_set()
 
 
 class TestLeaks:
@@ -459,7 +456,7 @@ class TestLeaks:
         assert service._hub.tails() == {}
         assert service._hub.count("c") == 0
 
-    @pytest.mark.parametrize("end", ["release", "close", "abort", "cancel"])
+    @pytest.mark.parametrize("end", ["close", "abort", "cancel"])
     @pytest.mark.parametrize("moment", ["idle", "catching up", "waiting for the store"])
     async def test_ended_while_reading(self, service, log, end, moment):
         """However and whenever a reader goes, nothing is left."""
@@ -467,10 +464,11 @@ class TestLeaks:
         if moment == "waiting for the store":
             log.errors["heads"] = StoreUnavailable("away")
         stream = await service.open_stream("c", start_from="earliest" if moment == "catching up" else None)
-        await stream.next_chunk()
+        reader = ChunkReader(stream)
+        await reader.next_chunk()
         if moment == "catching up":
             log.errors["read"] = StoreUnavailable("away")
-        reading = asyncio.create_task(stream.next_chunk())
+        reading = asyncio.create_task(reader.next_chunk())
         await asyncio.sleep(0)
         reading.cancel() if end == "cancel" else getattr(stream, end)()
         await asyncio.wait([reading], timeout=5)
@@ -486,10 +484,11 @@ class TestLeaks:
         await service.create_channel("c")
         engine.log.errors["heads"] = StoreUnavailable("away")
         stream = await service.open_stream("c")
+        reader = ChunkReader(stream)
         await service.close(0.01)
         await service.close()
-        assert await stream.next_chunk() is not None
-        assert await stream.next_chunk() is None
+        assert await reader.next_chunk() is not None
+        assert await reader.next_chunk() is None
         stream.release()
         with pytest.raises(StoreUnavailable, match="closed"):
             await service.list_channels()
@@ -499,7 +498,7 @@ class TestLeaks:
         async with Service(engine) as service:
             await service.create_channel("c")
             await service.add_listener("c", "l")
-            reader = Reader(await service.open_stream("c", "l"))
+            reader = StreamReader(await service.open_stream("c", "l"))
             (last,) = await say(service, 1)
             await reader.until(1)
             reader.stream.heartbeat()

@@ -25,7 +25,7 @@ from eric_sse.service.opening import Opener, Request
 from eric_sse.service.threads import StoreThreads
 from eric_sse.service.window import Frame, Segment, Window, encode_frame
 from eric_sse.wire.sse import EventStreamParser
-from support.streams import DirectReader, Reader, publish_elsewhere
+from support.streams import StreamReader, TransportReader, publish_elsewhere
 
 
 def frames(*offsets, receiver=None, size=10):
@@ -207,21 +207,21 @@ class Simulation:
         elif action == "open":
             listener = (None, "a", "b")[choice % 3]
             start = ("earliest", "latest", None)[choice % 4 % 3]
-            reader = (Reader, DirectReader)[choice % 2]
+            reader = (StreamReader, TransportReader)[choice % 2]
             self._opening.append(asyncio.create_task(self._open(Request("c", listener, None, start), reader)))
         elif self.readers:
             await self.look(self.readers[choice % len(self.readers)], turns=choice)
 
     async def look(self, reader, turns):
         """Let a client read for some turns of the loop. Returns whether it got something."""
-        if isinstance(reader, DirectReader):
+        if isinstance(reader, TransportReader):
             for _ in range(turns):
                 if reader.look():
                     return True
                 await asyncio.sleep(0)
             return False
         if reader not in self._reading:
-            self._reading[reader] = asyncio.ensure_future(reader.stream.next_chunk())
+            self._reading[reader] = asyncio.ensure_future(reader.source.next_chunk())
         reading = self._reading[reader]
         for _ in range(turns):
             if reading.done():
@@ -238,9 +238,10 @@ class Simulation:
             while await self.look(reader, turns=200):
                 pass
             self.check(reader)
+        for reading in self._reading.values():
+            reading.cancel()
         for reader in self.readers:
             reader.stream.release()
-        await asyncio.gather(*self._reading.values())
 
     def check(self, reader):
         """Each message that follows where it started, once and in order; or a gap that covers what is missing."""
@@ -309,7 +310,7 @@ async def test_many_writers_and_readers(service):
     readers = []
     for number in range(12):
         listener = "l" if number % 2 else None
-        readers.append(Reader(await service.open_stream("c", listener, start_from="earliest")))
+        readers.append(StreamReader(await service.open_stream("c", listener, start_from="earliest")))
         await asyncio.sleep(0)
     await asyncio.gather(*publishing)
     for reader in readers:
@@ -383,7 +384,7 @@ async def test_a_lost_wake_up_is_healed_by_the_poll(engine):
     deaf = Engine(engine.storage, engine.log, engine.cursors, DeafNotifier())
     async with Service(deaf) as service:
         await service.create_channel("c")
-        reader = Reader(await service.open_stream("c"))
+        reader = StreamReader(await service.open_stream("c"))
         await reader.chunk()
         await service.publish("c", [Outgoing("late")])
         await service._upkeep.poll()

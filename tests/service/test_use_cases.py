@@ -17,7 +17,7 @@ from eric_sse.exception import (
 )
 from eric_sse.log import Retention, View
 from eric_sse.service import Outgoing, Service, ServiceOptions, threads, upkeep
-from support.streams import Reader
+from support.streams import StreamReader
 
 UNUSUAL_IDS = ["a", "ab", "a:b", "a/b", "a*", "[ab]", "a%3Ab", "é", "e\u0301", " ", "'{}\\", "ö" * 127, "…"]
 
@@ -257,7 +257,7 @@ class TestLife:
         log.errors["trim"] = ZeroDivisionError("a bug")
         async with Service(engine, ServiceOptions(heartbeat_s=0.01)) as service:
             await service.create_channel("c", retention=Retention(max_messages=1))
-            reader = Reader(await service.open_stream("c"))
+            reader = StreamReader(await service.open_stream("c"))
             await service.publish("c", [Outgoing(1), Outgoing(2)])
             await reader.until(2)
             assert await reader.chunk() == b":\n\n"
@@ -272,7 +272,7 @@ class TestLife:
             monkeypatch.setattr(upkeep, name, 0.01)
         async with Service(engine, ServiceOptions(heartbeat_s=0.01)) as service:
             await service.create_channel("c")
-            reader = Reader(await service.open_stream("c"))
+            reader = StreamReader(await service.open_stream("c"))
             await reader.chunk()
             gates = [log.close_gate(name) for name in ("heads", "read", "trim")]
             await gates[2].somebody_waits()

@@ -3,8 +3,10 @@
 import asyncio
 
 from eric_sse.service import Outgoing
-from eric_sse.service.direct import DirectStream
+from eric_sse.service.fan_out import chunked
 from eric_sse.service.messages import new_entry
+from eric_sse.service.protocol import EventStreamProtocol
+from eric_sse.testing.chunks import ChunkReader
 from eric_sse.wire.sse import EventStreamParser
 
 PATIENCE_S = 10
@@ -17,16 +19,16 @@ def publish_elsewhere(engine, *payloads, channel="c"):
 
 
 class Reader:
-    """What a client makes of a stream that is read chunk by chunk.
+    """What a client makes of a stream that comes chunk by chunk.
 
     Attributes:
-        stream: The stream.
+        source: Where its chunks come from.
         chunks: What was read until now.
         events: The events in it.
     """
 
-    def __init__(self, stream):
-        self.stream = stream
+    def __init__(self, source):
+        self.source = source
         self.chunks = []
         self.events = []
         self._parser = EventStreamParser()
@@ -43,7 +45,7 @@ class Reader:
 
     async def chunk(self):
         """The next chunk; None at the end."""
-        chunk = await asyncio.wait_for(self.stream.next_chunk(), PATIENCE_S)
+        chunk = await asyncio.wait_for(self.source.next_chunk(), PATIENCE_S)
         if chunk is not None:
             self.take(chunk)
         return chunk
@@ -116,12 +118,21 @@ class FakeTransport(asyncio.Transport):
         return data
 
 
-class DirectReader(Reader):
-    """What a client makes of a stream that has its connection to itself."""
+class StreamReader(Reader):
+    """What a client makes of a service's stream, which it asks for one chunk after the other."""
+
+    def __init__(self, stream):
+        super().__init__(ChunkReader(stream))
+        self.stream = stream
+
+
+class TransportReader(Reader):
+    """What a client makes of a service's stream that is written to a connection."""
 
     def __init__(self, stream, enough=100):
-        super().__init__(stream)
-        self.protocol = DirectStream(stream)
+        super().__init__(None)
+        self.stream = stream
+        self.protocol = EventStreamProtocol(stream, chunked)
         self.transport = FakeTransport(self.protocol, enough)
         self.has_ended = False
 

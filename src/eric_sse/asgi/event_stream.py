@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from eric_sse._util import get_logger
+from eric_sse.asgi.body_transport import BodyTransport
 from eric_sse.codec import encode_json
 from eric_sse.entities import MESSAGE_TYPE_ERROR
 from eric_sse.exception import EricError, InvalidMessageFormat
 from eric_sse.service import EventStream
-from eric_sse.service.direct import DirectStream
+from eric_sse.service.fan_out import chunked, unframed
+from eric_sse.service.protocol import EventStreamProtocol
 from eric_sse.wire.sse import encode_comment, encode_event
 
 logger = get_logger()
@@ -29,26 +31,6 @@ HAND_OVER = "eric_sse.hand_over"
 """The ASGI extension by which our own server offers a connection: a callable that takes the protocol which is to have
 it from now on, once the response has begun; it returns whether it was handed over. Elsewhere streams are sent as ASGI
 has it."""
-
-
-class ChunkSource(Protocol):
-    """What a response sends; `eric_sse.service.EventStream` is one."""
-
-    def on_abort(self, call: Callable[[], object]) -> None:
-        """Have ``call`` called when the source gives the response up."""
-        ...
-
-    async def next_chunk(self) -> bytes | None:
-        """The next bytes to send; None at the end. What was returned before counts as sent."""
-        ...
-
-    def close(self) -> None:
-        """The peer is gone: end."""
-        ...
-
-    def release(self) -> None:
-        """The response is over."""
-        ...
 
 
 class FieldsStream:
@@ -187,10 +169,12 @@ class EventStreamResponse(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, source: ChunkSource | AsyncIterator[Mapping[str, Any]], headers: Mapping[str, str] | None = None
+        self,
+        source: EventStream | FieldsStream | AsyncIterator[Mapping[str, Any]],
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(headers={**HEADERS, **(headers or {})})
-        self.source: ChunkSource = FieldsStream(source) if isinstance(source, AsyncIterator) else source
+        self.source = FieldsStream(source) if isinstance(source, AsyncIterator) else source
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
         """Set the headers: no length, and no charset, since an event stream is UTF-8 always."""
@@ -207,11 +191,13 @@ class EventStreamResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
-                return
-            if hand_over is not None and isinstance(self.source, EventStream):
-                handed_over = hand_over(DirectStream(self.source))
-            if not handed_over:
-                await self._send_stream(receive, send)
+            elif isinstance(self.source, FieldsStream):
+                await self._send_fields(self.source, receive, send)
+            elif hand_over is not None and hand_over(EventStreamProtocol(self.source, chunked)):
+                handed_over = True
+            else:
+                transport = BodyTransport(EventStreamProtocol(self.source, unframed), send)
+                await _run(asyncio.create_task(transport.carry()), receive, transport.disconnect)
         finally:
             if not handed_over:
                 self.source.release()
@@ -223,39 +209,45 @@ class EventStreamResponse(Response):
         hand_over: Callable[[asyncio.Protocol], bool] | None = scope.get("extensions", {}).get(HAND_OVER)
         return hand_over
 
-    async def _send_stream(self, receive: Receive, send: Send) -> None:
-        # A task of its own, because this one is deep in the application's middleware, and waking it costs more than
-        # all that is done here for a chunk.
-        sending = asyncio.create_task(self._send_chunks(send))
-        watching = asyncio.create_task(self._close_when_gone(receive))
-        self.source.on_abort(sending.cancel)
-        try:
-            await asyncio.wait([sending])
-            # Given up, the response stays incomplete, and the server closes the connection.
-            if not sending.cancelled():
-                sending.result()
-        finally:
-            sending.cancel()
-            watching.cancel()
+    async def _send_fields(self, fields: FieldsStream, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(_send_chunks(fields, send))
+        fields.on_abort(sending.cancel)
+        await _run(sending, receive, fields.close)
 
-    async def _send_chunks(self, send: Send) -> None:
-        more = True
-        while more:
-            chunk = await self.source.next_chunk()
-            more = chunk is not None
-            try:
-                await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
-            except (OSError, RuntimeError) as error:
-                # The peer is gone: ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed
-                # yet, what uvloop says of its closed transport, a RuntimeError, comes through.
-                logger.debug("an event stream's peer is gone: %s", error)
-                return
 
-    async def _close_when_gone(self, receive: Receive) -> None:
+async def _send_chunks(fields: FieldsStream, send: Send) -> None:
+    more = True
+    while more:
+        chunk = await fields.next_chunk()
+        more = chunk is not None
         try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        except HTTPException:
-            pass  # a body where none belongs, and too large
-        finally:
-            self.source.close()
+            await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
+        except (OSError, RuntimeError) as error:  # as in BodyTransport
+            logger.debug("an event stream's peer is gone: %s", error)
+            return
+
+
+async def _run(sending: asyncio.Task[None], receive: Receive, gone: Callable[[], object]) -> None:
+    """Return when a body is sent, or given up: then the response stays incomplete, and the server cuts the connection.
+
+    It is sent in a task of its own, because this one is deep in the application's middleware: waking it costs more than
+    all that is done for an event.
+    """
+    watching = asyncio.create_task(_tell_when_gone(receive, gone))
+    try:
+        await asyncio.wait([sending])
+        if not sending.cancelled():
+            sending.result()
+    finally:
+        sending.cancel()
+        watching.cancel()
+
+
+async def _tell_when_gone(receive: Receive, gone: Callable[[], object]) -> None:
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except HTTPException:
+        pass  # a body where none belongs, and too large
+    finally:
+        gone()

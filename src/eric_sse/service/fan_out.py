@@ -2,14 +2,23 @@
 
 import time
 from asyncio import Transport
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from eric_sse.service.window import Segment
 
+Framing = Callable[[bytes], bytes]
+"""What a connection is to be written for some bytes of the stream; for none, what ends it."""
+
 
 def chunked(data: bytes) -> bytes:
-    """``data`` as a chunk of an HTTP/1.1 body (RFC 9112, section 7.1)."""
+    """A chunk of an HTTP/1.1 body; of no bytes, the last one (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def unframed(data: bytes) -> bytes:
+    """The bytes as they are: whoever carries them frames them."""
+    return data
 
 
 class Follower(Protocol):
@@ -24,6 +33,7 @@ class Peer(Follower, Protocol):
     """A connection that is written to. While it is, it has been sent all that its channel's window holds for it."""
 
     transport: Transport
+    framing: Framing
     listener_id: str | None
 
     def fall_behind(self) -> None:
@@ -36,47 +46,43 @@ class FanOut:
 
     Attributes:
         waiting: Those to wake.
-        live: Those to write to.
         told: The last offset that all who are live were told as an id.
         pushed_at: When something was last written to all of them (`time.monotonic`).
     """
 
     def __init__(self) -> None:
         self.waiting: set[Follower] = set()
-        self.live: set[Peer] = set()
         self.told = 0
         self.pushed_at = 0.0
+        self._live: dict[Framing, set[Peer]] = {chunked: set(), unframed: set()}
 
     def __len__(self) -> int:
         """How many follow."""
-        return len(self.waiting) + len(self.live)
+        return len(self.waiting) + sum(map(len, self._live.values()))
+
+    def join(self, peer: Peer) -> None:
+        """Write what is new to a peer from now on."""
+        self._live[peer.framing].add(peer)
+
+    def leave(self, peer: Peer) -> None:
+        """Write to it no more."""
+        self._live[peer.framing].discard(peer)
+
+    def live(self) -> Iterator[Peer]:
+        """Those who are written to. They may leave meanwhile."""
+        for peers in self._live.values():
+            yield from tuple(peers)
 
     def push(self, segment: Segment) -> None:
         """Write what is new to those who are live: the same bytes to all but those who have some of their own."""
-        if segment.receivers:
-            self._push_own(segment)
-        elif segment.shared:
-            shared = chunked(segment.shared)
-            # A copy: a transport that has enough says so meanwhile, and its peer leaves.
-            for peer in tuple(self.live):
-                try:
-                    peer.transport.write(shared)
-                except RuntimeError:  # closed this moment, as uvloop says it; its protocol is about to hear
-                    continue
+        for framing, peers in self._live.items():
+            if segment.receivers:
+                _push_own(segment, framing, peers)
+            elif segment.shared and peers:
+                _push_shared(framing(segment.shared), peers)
         if segment.shared:
             self.told = segment.through
             self.pushed_at = time.monotonic()
-
-    def _push_own(self, segment: Segment) -> None:
-        shared = chunked(segment.shared) if segment.shared else b""
-        for peer in tuple(self.live):
-            own = peer.listener_id in segment.receivers
-            data = chunked(segment.for_listener(peer.listener_id)) if own else shared
-            try:
-                if data:
-                    peer.transport.write(data)
-            except RuntimeError:  # as above
-                continue
 
     def wake(self) -> None:
         """Wake those who are not live."""
@@ -85,5 +91,26 @@ class FanOut:
 
     def wake_all(self) -> None:
         """Wake everybody."""
-        for follower in (*self.waiting, *self.live):
+        for follower in (*self.waiting, *self.live()):
             follower.wake()
+
+
+def _push_shared(data: bytes, peers: set[Peer]) -> None:
+    # A copy: a transport that has enough says so meanwhile, and its peer leaves.
+    for peer in tuple(peers):
+        try:
+            peer.transport.write(data)
+        except RuntimeError:  # closed this moment, as uvloop says it; its protocol is about to hear
+            continue
+
+
+def _push_own(segment: Segment, framing: Framing, peers: set[Peer]) -> None:
+    shared = framing(segment.shared) if segment.shared else b""
+    for peer in tuple(peers):
+        own = peer.listener_id in segment.receivers
+        data = framing(segment.for_listener(peer.listener_id)) if own else shared
+        try:
+            if data:
+                peer.transport.write(data)
+        except RuntimeError:  # as above
+            continue

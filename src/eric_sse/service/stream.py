@@ -60,42 +60,11 @@ class Consumer(Protocol):
         ...
 
 
-class _Asker:
-    """A consumer that asks for one chunk after the other."""
-
-    __slots__ = ("_waiting", "aborted", "is_woken")
-
-    def __init__(self) -> None:
-        self.is_woken = False
-        self.aborted: list[Callable[[], object]] = []
-        self._waiting: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        self.is_woken = True
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def wait(self) -> None:
-        """Return when woken. An `asyncio.Event` would do the same, and take a fifth of all that an event costs."""
-        if not self.is_woken:
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-
-    def abort(self) -> None:
-        for call in self.aborted:
-            call()
-
-    def has_progressed(self) -> bool:
-        return False
-
-
 class EventStream:
     """The bytes of one event stream. Belongs to one event loop and one consumer.
 
-    The consumer either asks for one chunk after the other, with :meth:`next_chunk`, and hands each to its transport
-    as it is: what was returned before it asks again counts as delivered. Or it sets itself as the `consumer`, and
-    whenever it is woken takes what there is, with :meth:`take` and :meth:`catch_up`. It must :meth:`release` the stream
-    in the end.
+    The consumer sets itself as the `consumer`, and whenever it is woken takes what there is, with :meth:`take` and
+    :meth:`catch_up`. It must :meth:`release` the stream in the end.
 
     Args:
         channel_id: Of which channel.
@@ -108,8 +77,8 @@ class EventStream:
         delivered: Called with the position through which everything was delivered, where somebody wants to know. Set
             it before the stream starts.
         consumer: Who takes what there is when woken.
-        last_activity: When a chunk was last returned or asked for (`time.monotonic`).
-        is_writing: Whether a chunk is with the transport.
+        last_activity: When the transport last took something (`time.monotonic`).
+        is_writing: Whether it has enough, or is ending.
         is_live: Whether the channel's tail writes to the consumer's transport, past the stream.
     """
 
@@ -219,42 +188,11 @@ class EventStream:
         return self.last_activity
 
     def release(self) -> None:
-        """The consumer is done; nothing more is delivered, and who still asks for a chunk gets None. Idempotent."""
+        """The consumer is done; nothing more is delivered. Idempotent."""
         self._ended = True
-        self.wake()
         if self._start is not None:
             self._start.tail.fan_out.waiting.discard(self)
         self._released(self)
-
-    # For a consumer that asks
-
-    def on_abort(self, call: Callable[[], object]) -> None:
-        """Have ``call`` called when the stream is given up: it is to let go of the transport at once."""
-        self._asker().aborted.append(call)
-
-    async def next_chunk(self) -> bytes | None:
-        """The next bytes to send, when there are some; None when the stream has ended."""
-        asker = self._asker()
-        self.is_writing = False
-        self.last_activity = time.monotonic()
-        self.acknowledge()
-        while not self._ended:
-            asker.is_woken = False
-            chunk = await self.catch_up() if self.is_behind else self.take()
-            if chunk := chunk or self.take_heartbeat():
-                self.is_writing = True
-                self.last_activity = time.monotonic()
-                return chunk
-            if self._has_nothing_to_do():
-                await asker.wait()
-        return None
-
-    def _asker(self) -> _Asker:
-        if not isinstance(self.consumer, _Asker):
-            self.consumer = _Asker()
-        return self.consumer
-
-    # For one that is woken
 
     @property
     def is_behind(self) -> bool:
@@ -326,11 +264,6 @@ class EventStream:
         while not chunk and self._position < window.through:
             chunk = self._advance(window.after(self._position))
         return chunk
-
-    def _has_nothing_to_do(self) -> bool:
-        if self.has_ended:
-            return False
-        return self._start is None or self._position >= self._start.tail.window.through
 
     def _greeting(self) -> bytes:
         # EventSource gives up for good on any status but 200: with the store away the stream opens, and waits.

@@ -239,7 +239,7 @@ class ChannelTail:
         self.fan_out.push(Segment(frames, through))
 
     def _leave_behind(self) -> None:
-        for peer in tuple(self.fan_out.live):
+        for peer in self.fan_out.live():
             peer.fall_behind()
 
 

@@ -29,9 +29,9 @@ class Turns:
 
     async def wait(self) -> None:
         """Return when it is the caller's turn."""
-        turn = asyncio.get_running_loop().create_future()
-        self.take(lambda: turn.done() or turn.set_result(None))
-        await turn
+        turn = asyncio.Event()
+        self.take(turn.set)
+        await turn.wait()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:

@@ -18,6 +18,7 @@ from eric_sse.exception import (
 from eric_sse.log import ACK_EXPLICIT, MESSAGE_TYPE_GAP, Retention, View
 from eric_sse.message import MAX_OFFSET
 from eric_sse.service import MESSAGE_TYPE_CLOSED, EventStream, Outgoing, Service
+from eric_sse.testing.chunks import ChunkReader
 from eric_sse.wire.sse import Event, EventStreamParser
 
 _PATIENCE_S = 30
@@ -44,16 +45,16 @@ class Follower:
     async def read(self, count: int) -> list[Any]:
         """Read on until there are ``count`` events in all, on a stream of its own; return what they carry."""
         stream = await self._service.open_stream("c", self._listener_id, self._last_id, "earliest")
-        parser = EventStreamParser(self._last_id or "")
+        reader, parser = ChunkReader(stream), EventStreamParser(self._last_id or "")
         try:
             while len(self.events) < count:
-                await self._read_chunk(stream, parser)
+                await self._read_chunk(reader, parser)
         finally:
             stream.release()
         return [_payload(event) for event in self.events]
 
-    async def _read_chunk(self, stream: EventStream, parser: EventStreamParser) -> None:
-        chunk = await stream.next_chunk()
+    async def _read_chunk(self, reader: ChunkReader, parser: EventStreamParser) -> None:
+        chunk = await reader.next_chunk()
         assert chunk is not None, f"the stream ended after {len(self.events)} events"
         self.events += parser.feed(chunk)
         self._last_id = parser.last_event_id
@@ -186,10 +187,10 @@ def _payload(event: Event) -> Any:
 
 async def _events(stream: EventStream, count: int) -> list[Event]:
     """The first events of a stream, which is released then."""
-    parser = EventStreamParser()
+    reader, parser = ChunkReader(stream), EventStreamParser()
     events: list[Event] = []
     try:
-        while len(events) < count and (chunk := await stream.next_chunk()) is not None:
+        while len(events) < count and (chunk := await reader.next_chunk()) is not None:
             events += parser.feed(chunk)
     finally:
         stream.release()

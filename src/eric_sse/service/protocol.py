@@ -1,4 +1,4 @@
-"""An event stream that has its connection to itself: its channel's tail writes to the transport.
+"""An event stream on a transport, to which its channel's tail writes.
 
 No task, no coroutine and no queue belong to it. While it is up to date, what is new is written to it together with all
 others, past its `EventStream`; else it takes from that what it has missed, for as long as the transport takes it.
@@ -8,28 +8,29 @@ import asyncio
 import time
 
 from eric_sse._util import get_logger
-from eric_sse.service.fan_out import chunked
+from eric_sse.service.fan_out import Framing
 from eric_sse.service.stream import EventStream
 
 logger = get_logger()
 
-_LAST_CHUNK = b"0\r\n\r\n"
 
-
-class DirectStream(asyncio.Protocol):
-    """The protocol of a connection whose response has begun, with ``Transfer-Encoding: chunked``.
+class EventStreamProtocol(asyncio.Protocol):
+    """The protocol of a transport that carries the body of a response, which has begun.
 
     Args:
         stream: What to send. Released when the connection is lost.
+        framing: How the transport wants it.
 
     Attributes:
-        transport: The connection.
+        transport: Where to.
+        framing: As above.
         listener_id: Whose stream it is; None: an anonymous one's.
     """
 
-    __slots__ = ("_buffered", "_catching_up", "_is_paused", "_stream", "listener_id", "transport")
+    __slots__ = ("_buffered", "_catching_up", "_is_paused", "_stream", "framing", "listener_id", "transport")
 
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: EventStream, framing: Framing) -> None:
+        self.framing = framing
         self.listener_id = stream.listener_id
         self.transport: asyncio.Transport
         self._stream = stream
@@ -64,7 +65,7 @@ class DirectStream(asyncio.Protocol):
         if stream.has_ended:
             self._finish()
         elif not self._is_paused and (tail := stream.go_live()) is not None:
-            tail.fan_out.live.add(self)
+            tail.fan_out.join(self)
 
     def abort(self) -> None:
         """The peer takes nothing, or its time is over."""
@@ -104,13 +105,13 @@ class DirectStream(asyncio.Protocol):
         self._stream.release()
 
     def _send(self, chunk: bytes) -> None:
-        if chunk and not self.transport.is_closing():  # an empty one would end the body
+        if chunk and not self.transport.is_closing():
             self._stream.last_activity = time.monotonic()
-            self.transport.write(chunked(chunk))
+            self.transport.write(self.framing(chunk))
 
     def _finish(self) -> None:
         self._stream.acknowledge()
-        self.transport.write(_LAST_CHUNK)
+        self.transport.write(self.framing(b""))
         self.transport.close()
         # Until the peer has taken it: the sweep gives up one that does not.
         self._stream.is_writing = True
@@ -118,7 +119,7 @@ class DirectStream(asyncio.Protocol):
 
     def _leave_live(self) -> None:
         if (tail := self._stream.leave_live()) is not None:
-            tail.fan_out.live.discard(self)
+            tail.fan_out.leave(self)
 
     def has_progressed(self) -> bool:
         """Whether the transport holds less than when this was last asked."""

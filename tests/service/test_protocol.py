@@ -7,7 +7,7 @@ import pytest
 
 from eric_sse.log import CursorKey, Retention
 from eric_sse.service import Outgoing
-from support.streams import DirectReader, publish_elsewhere
+from support.streams import TransportReader, publish_elsewhere
 
 
 async def say(service, *payloads, to=None):
@@ -28,7 +28,7 @@ async def direct(service):
     opened = []
 
     async def open_direct(channel_id="c", listener_id=None, enough=1_000_000, **start):
-        reader = DirectReader(await service.open_stream(channel_id, listener_id, **start), enough)
+        reader = TransportReader(await service.open_stream(channel_id, listener_id, **start), enough)
         opened.append(reader)
         reader.look()
         return reader
