@@ -20,12 +20,12 @@ from eric_sse.wire.sse import encode_comment, encode_event
 
 logger = get_logger()
 
-HEADERS = {
+_HEADERS = {
+    b"content-type": b"text/event-stream",  # and no charset: it is UTF-8 always
     # Every proxy, cache and browser on the way is to pass each byte on at once, and to keep none.
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",
+    b"cache-control": b"no-store",
+    b"x-accel-buffering": b"no",
 }
-
 
 HAND_OVER = "eric_sse.hand_over"
 """The ASGI extension by which our own server offers a connection: a callable that takes the protocol which is to have
@@ -173,13 +173,13 @@ class EventStreamResponse(Response):
         source: EventStream | FieldsStream | AsyncIterator[Mapping[str, Any]],
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(headers={**HEADERS, **(headers or {})})
+        super().__init__(headers=headers)
         self.source = FieldsStream(source) if isinstance(source, AsyncIterator) else source
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """Set the headers: no length, and no charset, since an event stream is UTF-8 always."""
-        fields = {"content-type": self.media_type, **(headers or {})}
-        self.raw_headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+        """Set the headers; no length is among them."""
+        own = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in (headers or {}).items()}
+        self.raw_headers = list((_HEADERS | own).items())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream, or, for HEAD, what it would begin with."""
