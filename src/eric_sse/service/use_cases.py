@@ -37,8 +37,8 @@ class ServiceOptions:
         send_timeout_s: How long a peer may take nothing of what is sent to it, in seconds.
         retry_ms: What clients of a channel without its own setting are told to wait, in milliseconds.
         max_waiting: How many messages may wait to be stored before more are refused.
-        gather_s: After a round of writes to a channel's streams, what comes is gathered for about as long as the round
-            took, in seconds at most this; 0 sends each message by itself.
+        gather_s: After a round of writes to a channel's streams, what comes is gathered for three times as long as
+            the round took, in seconds at most this; 0 sends each message by itself.
     """
 
     heartbeat_s: float = 15.0
