@@ -26,7 +26,7 @@ def load(server: Running, paths: list[str] | None, **options: object) -> Figures
         options: Those of ``sseload``, with underscores for hyphens.
 
     Raises:
-        PeerError: It gave no figures.
+        PeerError: It gave no figures, or none of worth, as no stream opened.
     """
     target = server.target
     command = [str(SSELOAD), "--port", str(server.port), "--path", target.events_path]
@@ -50,6 +50,8 @@ def _figures(command: list[str]) -> Figures:
     if not done.stdout.strip():
         raise PeerError(f"sseload gave no figures: {done.stderr.strip()[-300:]}")
     figures: Figures = json.loads(done.stdout)
+    if not figures["ready"]:
+        raise PeerError(f"none of {figures['connections']} streams opened: {done.stderr.strip()[-300:]}")
     return figures | {"stderr": done.stderr.strip()[-300:]}
 
 

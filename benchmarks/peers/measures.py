@@ -3,12 +3,43 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks.peers.load import Figures
 
 Runs = Mapping[tuple[str, str], Sequence[Figures]]
 """The figures of each round, by target and scenario."""
 Pick = Callable[[Figures], float | None]
+
+
+class Failure(NamedTuple):
+    """A run that gave no figures, however often it was tried.
+
+    Attributes:
+        target: Of what.
+        scenario: In which one; empty: in all, because it does not start.
+        round: In which one.
+        reason: What was said.
+    """
+
+    target: str
+    scenario: str
+    round: int
+    reason: str
+
+
+class Measured(NamedTuple):
+    """What came of the rounds.
+
+    Attributes:
+        runs: The figures.
+        failures: What gave none.
+        is_complete: Whether it was let finish.
+    """
+
+    runs: Runs
+    failures: Sequence[Failure] = ()
+    is_complete: bool = True
 
 
 def key(*path: str) -> Pick:

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks.engines import fresh_stores
-from benchmarks.peers.targets import PeerError, Target, ours
+from benchmarks.peers.targets import NotStarted, PeerError, Target, ours
 
 START_S = 20
 STOP_S = 5
-SERVER_CORE = 1
-CLIENT_CORE = 0
+_CORES = sorted(os.sched_getaffinity(0))
+CLIENT_CORE, SERVER_CORE = (_CORES * 2)[:2]
+"""The same, where there is but one: ``take_the_clients_core`` refuses that."""
 
 QUIET_PERCENT = 6
 """What other processes may use of all cores before a run."""
@@ -47,7 +48,7 @@ def take_the_clients_core() -> None:
     Raises:
         PeerError: The machine has one core only.
     """
-    if (os.cpu_count() or 1) < 2:
+    if CLIENT_CORE == SERVER_CORE:
         raise PeerError("the benchmark needs two cores: one for the server, one for the client")
     os.sched_setaffinity(0, {CLIENT_CORE})
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -94,7 +95,7 @@ def running(target: Target) -> Iterator[Running]:
     """A server, fresh, on a free port; ended with the block.
 
     Raises:
-        PeerError: It does not start.
+        NotStarted: It does not accept connections.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -107,7 +108,10 @@ def _with_store(target: Target, stack: contextlib.ExitStack) -> Target:
     engine = target.name.removeprefix("ours_")
     if engine not in {"redis", "postgres"}:
         return target
-    url = stack.enter_context(fresh_stores((engine,)))[engine]
+    try:
+        url = stack.enter_context(fresh_stores((engine,)))[engine]
+    except Exception as error:
+        raise NotStarted(f"no {engine} to store in: {error}") from error
     return ours(target.name, target.title, url, target.scenarios)
 
 
@@ -135,7 +139,9 @@ def _wait_for(port: int, process: psutil.Popen, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.05)
-    raise PeerError(f"no server on port {port} after {START_S} s; its last words: {log.read_text()[-500:]!r}")
+    died = process.poll() is not None
+    what = f"it ended with status {process.returncode}" if died else f"no server on its port after {START_S} s"
+    raise NotStarted(f"{what}; its last words: {log.read_text(errors='replace')[-300:]!r}")
 
 
 def _end(process: psutil.Popen) -> None:

@@ -9,12 +9,30 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.peers.measures import CPU, MEASURES, P50, P99, P999, RAMP, RATE, RSS, Measure, Pick, Runs, key
+from benchmarks.peers.measures import (
+    CPU,
+    MEASURES,
+    P50,
+    P99,
+    P999,
+    RAMP,
+    RATE,
+    RSS,
+    Failure,
+    Measure,
+    Measured,
+    Pick,
+    Runs,
+    key,
+)
 from benchmarks.peers.measures import wrong_counts as wrong
-from benchmarks.peers.targets import BY_NAME, TARGETS
+from benchmarks.peers.scenarios import rounds_of
+from benchmarks.peers.targets import BY_NAME, GATHER_CAPS_MS, TARGETS, gathering
 
 ROUNDS = 5
-"""How many a result takes."""
+"""How many a result takes; fewer of a scenario or a target that says so."""
+
+_REASON_CHARACTERS = 300
 
 Rows = Iterable[Sequence[str]]
 
@@ -33,17 +51,30 @@ _PUBLISHING: tuple[tuple[str, str, Pick], ...] = (
     ("µs of CPU a message", "p", CPU),
     ("p99 ms until received", "p", P99),
 )
+_CURVE: tuple[tuple[str, str, Pick], ...] = (
+    ("burst 1,000 x 200, events/s", "g", RATE),
+    ("p50 ms", "g", P50),
+    ("p99 ms", "g", P99),
+    ("paced, 1,000 at 20/s: p50 ms", "h", P50),
+    ("p99 ms", "h", P99),
+)
+CURVE_HEADING = "## Throughput against latency"
+"""The documentation shows what follows this line in a section of its own."""
 
 
-def report(runs: Runs, versions: Mapping[str, str]) -> str:
+def report(measured: Measured, versions: Mapping[str, str]) -> str:
     """All tables, with versions and what is to be known of the runs."""
+    runs = measured.runs
     parts = [
         _table(["measure", "ours", "against", "ratio", "must reach", "goal", "reached", "rounds"], _measure_rows(runs))
     ]
-    parts += ["Side by side (medians, in brackets the lowest and highest round):", _side_by_side(runs, _SIDE_BY_SIDE)]
-    if any(scenario == "p" for _, scenario in runs):
-        parts += ["64 keep-alive publishers, a request a message:", _side_by_side(runs, _PUBLISHING)]
-    parts += [_table(["", "versions"], _version_rows(versions), align="---"), "\n".join(_remarks(runs))]
+    if table := _side_by_side(runs, _SIDE_BY_SIDE):
+        parts += ["Side by side (medians, in brackets the lowest and highest round):", table]
+    if table := _side_by_side(runs, _PUBLISHING):
+        parts += ["64 keep-alive publishers, a request a message:", table]
+    parts += [_table(["", "versions"], _version_rows(versions), align="---"), "\n".join(_remarks(measured))]
+    if any(scenario in "gh" for _, scenario in runs):
+        parts += [CURVE_HEADING, _curve(runs)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -91,8 +122,16 @@ def _measure_row(measure: Measure, value: float, runs: Runs) -> Sequence[str]:
         f"{sign} {measure.limit:g}{times}{plus}",
         "" if measure.goal is None else f"{sign} {measure.goal:g}{times}",
         "**no**" if reached == "no" else reached,
-        str(len(measure.values(runs))),
+        _rounds(measure, runs),
     )
+
+
+def _rounds(measure: Measure, runs: Runs) -> str:
+    """How many there were; and how many a result takes, if that is more."""
+    names = filter(None, (measure.ours, measure.against))
+    taken = min(rounds_of(BY_NAME[name], measure.scenario, ROUNDS) for name in names)
+    count = len(measure.values(runs))
+    return str(count) if count >= taken else f"{count} of {taken}"
 
 
 def _against(measure: Measure, runs: Runs) -> str:
@@ -103,12 +142,22 @@ def _against(measure: Measure, runs: Runs) -> str:
 
 
 def _side_by_side(runs: Runs, columns: Sequence[tuple[str, str, Pick]]) -> str:
+    """Empty, where nothing was measured in these scenarios."""
     rows = [
         (target.title, *(_spread(runs, target.name, scenario, pick) for _, scenario, pick in columns))
         for target in TARGETS
         if any((target.name, scenario) in runs for _, scenario, _ in columns)
     ]
-    return _table(["", *(title for title, _, _ in columns)], rows)
+    return _table(["", *(title for title, _, _ in columns)], rows) if rows else ""
+
+
+def _curve(runs: Runs) -> str:
+    """A line for each cap on gathering."""
+    rows = [
+        (str(cap), *(_spread(runs, gathering(cap).name, scenario, pick) for _, scenario, pick in _CURVE))
+        for cap in GATHER_CAPS_MS
+    ]
+    return _table(["`ERIC_SSE_GATHER_MS`", *(title for title, _, _ in _CURVE)], rows)
 
 
 def values(runs: Runs, target: str, scenario: str, pick: Pick) -> list[float]:
@@ -128,20 +177,35 @@ def _spread(runs: Runs, target: str, scenario: str, pick: Pick) -> str:
     return _middle(runs, target, scenario, pick) + spread
 
 
-def _remarks(runs: Runs) -> Iterator[str]:
-    """How many runs there were, and which of them to mistrust."""
+def _remarks(measured: Measured) -> Iterator[str]:
+    """How many runs there were, which of them to mistrust, and what is missing."""
+    runs = measured.runs
     all_runs = [(target, scenario, run) for (target, scenario), of in runs.items() for run in of]
     disturbed = [f"{target}/{scenario} {run['round']}" for target, scenario, run in all_runs if run["disturbed"]]
     rounds = max((run["round"] for *_, run in all_runs), default=0)
     yield f"{len(all_runs)} runs in {rounds} rounds; {len(disturbed)} disturbed by other load in every attempt."
-    if rounds < ROUNDS:
-        yield f"- {rounds} rounds are fewer than the {ROUNDS} that a result takes: this is a first look"
+    taken = max((rounds_of(BY_NAME[target], scenario, ROUNDS) for target, scenario in runs), default=0)
+    if rounds < taken:
+        yield f"- a result takes {taken} rounds; these are {rounds}: a first look"
+    if not measured.is_complete:
+        yield "- the run was interrupted: what it did not come to is missing"
     if disturbed:
         yield f"- disturbed (target/scenario round): {', '.join(disturbed)}"
     for target, scenario, run in all_runs:
         if counts := wrong(run):
             told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             yield f"- {BY_NAME[target].title}, {scenario}, round {run['round']}: {told}"
+    yield from (_failure(failure, runs) for failure in measured.failures)
+
+
+def _failure(failure: Failure, runs: Runs) -> str:
+    title = BY_NAME[failure.target].title
+    reason = " ".join(failure.reason.split())[:_REASON_CHARACTERS]
+    if not failure.scenario:
+        return f"- **{title} was not measured**, as it does not start: {reason}"
+    if (failure.target, failure.scenario) not in runs:
+        return f"- **{title} was not measured in {failure.scenario}**: {reason}"
+    return f"- {title}, {failure.scenario}, round {failure.round}: no figures: {reason}"
 
 
 def main() -> None:
@@ -150,7 +214,8 @@ def main() -> None:
     runs = {
         (target, scenario): of for name, of in kept["runs"].items() for target, _, scenario in [name.partition("/")]
     }
-    print(report(runs, kept["versions"]), end="")
+    failures = [Failure(*failure) for failure in kept["failures"]]
+    print(report(Measured(runs, failures, kept["is_complete"]), kept["versions"]), end="")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,10 @@ class PeerError(Exception):
     """A peer could not be run or measured."""
 
 
+class NotStarted(PeerError):
+    """A peer does not even accept connections."""
+
+
 Subscribe = Callable[[int, int], list[str]]
 """Registers as many listeners as are asked for at the server on a port, and gives the path of each one's stream."""
 
@@ -142,6 +146,15 @@ def _counted(port: int, folder: Path) -> list[str]:
 
 SQLITE = "sqlite:///{folder}/events.db?synchronous=full"
 
+GATHER_CAPS_MS = (0, 1, 2, 5, 10, 20, 50)
+
+
+def gathering(cap_ms: int) -> Target:
+    """Ours, in memory, which gathers for so long at most."""
+    target = ours(f"ours_gather_{cap_ms}", f"eric_sse, ERIC_SSE_GATHER_MS={cap_ms}", "memory://", "gh")
+    return replace(target, environment={"ERIC_SSE_GATHER_MS": str(cap_ms)})
+
+
 TARGETS = (
     Target("raw_c", "C loop (yardstick)", lambda port, _: [str(HERE / "build" / "raw_c"), str(port)]),
     Target(
@@ -167,6 +180,7 @@ TARGETS = (
     ),
     ours("ours_redis", "eric_sse, Redis", "redis", "p"),
     ours("ours_postgres", "eric_sse, PostgreSQL", "postgres", "p"),
+    *map(gathering, GATHER_CAPS_MS),
     Target("nchan", "nginx + nchan", _nginx, "abcrm", f"/events?id={CHANNEL}", f"/pub?id={CHANNEL}"),
     Target("sse_starlette", "sse-starlette", _uvicorn(_venv("sse_starlette"), "sse_starlette_app:app")),
     Target(

@@ -35,7 +35,8 @@ def versions(targets: Sequence[str]) -> dict[str, str]:
         found["nchan"] = packages.strip(", ")
     if "better_sse" in targets:
         package = APPS / "better_sse" / "node_modules" / "better-sse" / "package.json"
-        found["better_sse"] = f"better-sse {json.loads(package.read_text())['version']}, Node {_output('node', '-v')}"
+        version = _output("node", "-p", f"require({json.dumps(str(package))}).version")
+        found["better_sse"] = f"better-sse {version}, Node {_output('node', '-v')}"
     for name, distributions in _DISTRIBUTIONS.items():
         if name in targets:
             found[name] = _distributions(str(VENVS / name / "bin" / "python"), distributions)
