@@ -205,7 +205,7 @@ async def test_a_store_that_comes_back_is_used_again(batcher, log, monkeypatch):
         await first
     log.gates.clear()
     gate.open()
-    while batcher._task is not None:
+    while not batcher._idle.is_set():
         await asyncio.sleep(0)
     assert len((await batcher.publish(append(messages=20))).offsets) == 20
     assert batcher._messages == 0
