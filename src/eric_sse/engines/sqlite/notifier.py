@@ -129,7 +129,7 @@ class _Watcher(threading.Thread):
         self._wrote = True
         with self._state_lock:
             if self._state.newest == before:
-                self._state = self._state._replace(newest=newest)
+                self._state = _State(newest, self._state.removals)
 
     def end(self) -> None:
         os.write(self._end_write, b"x")
