@@ -23,8 +23,6 @@ _UNKNOWN = "stored or not, nobody knows: repeat it with the same message id"
 # A commit that has failed for longer than this, in seconds, tells that the store is away.
 _LONG_S = 1.0
 
-_Storing = asyncio.Future[Sequence[Appended | Exception]]
-
 
 class _Waiting(NamedTuple):
     append: Append
@@ -65,6 +63,9 @@ class Batcher:
         self._max_batch = max_batch
         self._waiting: deque[_Waiting] = deque()
         self._messages = 0
+        self._batch: list[_Waiting] = []
+        self._begun = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -111,35 +112,29 @@ class Batcher:
                 await self._idle.wait()
         self._refuse_waiting(_CLOSED)
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        messages = 0
-        while self._waiting and (not batch or messages + len(self._waiting[0].append.entries) <= self._max_batch):
-            batch.append(self._waiting.popleft())
-            messages += len(batch[-1].append.entries)
-        return batch
-
     def _commit(self) -> None:
         if not self._waiting:
             self._idle.set()
             return
-        batch = self._take()
-        storing = self._threads.begin(self._store, [waiting.append for waiting in batch])
-        finish = partial(self._finish, batch, time.monotonic())
-        if storing.done():
-            finish(storing)
-            return
-        deadline = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, self._give_up, batch)
-        storing.add_done_callback(lambda _: deadline.cancel())
-        storing.add_done_callback(finish)
+        self._take_batch()
+        self._begun = time.monotonic()
+        self._threads.start(partial(self._store, [waiting.append for waiting in self._batch]), self._finish)
+        if self._timer is None:
+            self._watch()
 
-    def _finish(self, batch: list[_Waiting], begun: float, storing: _Storing) -> None:
-        try:
-            outcomes = storing.result()
-        except Exception as error:
-            if self._hangs or not isinstance(error, EricError):
-                logger.exception("storing %d publishes failed", len(batch))
+    def _take_batch(self) -> None:
+        messages = 0
+        while self._waiting and (not self._batch or messages + len(self._waiting[0].append.entries) <= self._max_batch):
+            self._batch.append(self._waiting.popleft())
+            messages += len(self._batch[-1].append.entries)
+
+    def _finish(self, stored: Sequence[Appended | Exception] | None, error: Exception | None) -> None:
+        batch, self._batch = self._batch, []
+        outcomes = stored or ()
+        if error is not None:
             outcomes = [error] * len(batch)
+            if self._hangs or not isinstance(error, EricError):
+                logger.error("storing %d publishes failed", len(batch), exc_info=error)
         self._hangs = False
         # First the answers: who has its own publishes again, and that leaves together with what is sent next.
         for waiting, outcome in zip(batch, outcomes, strict=True):
@@ -147,11 +142,28 @@ class Batcher:
             _answer(waiting, outcome)
         for waiting, outcome in zip(batch, outcomes, strict=True):
             self._tell(waiting.append, outcome)
-        if time.monotonic() - begun > _LONG_S and all(map(_is_away, outcomes)):
+        if time.monotonic() - self._begun > _LONG_S and all(map(_is_away, outcomes)):
             # Who has waited meanwhile would wait as long again, and be told the same.
             self._refuse_waiting(_AWAY)
         # Those just answered publish again at once: let them join the next commit.
         asyncio.get_running_loop().call_soon(self._commit)
+
+    def _watch(self) -> None:
+        """Give up the commit under way when it is due. One timer serves many commits: to set it is not for free."""
+        self._timer = None
+        due_s = self._begun + ANSWER_WITHIN_S - time.monotonic()
+        if self._batch and due_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(due_s, self._watch)
+        elif self._batch:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave nobody waiting for a store that hangs."""
+        logger.warning("the store has not answered for %g s: publishing is refused until it does", ANSWER_WITHIN_S)
+        for waiting in self._batch:
+            _answer(waiting, OutcomeUnknown(f"the store has not answered for {ANSWER_WITHIN_S:g} s; {_UNKNOWN}"))
+        self._hangs = True
+        self._refuse_waiting(_HANGS)
 
     def _tell(self, append: Append, outcome: Appended | Exception) -> None:
         try:
@@ -161,14 +173,6 @@ class Batcher:
                 self._on_stored(append, None)
         except Exception:
             logger.exception("telling of what was stored in channel %r failed", append.channel_id)
-
-    def _give_up(self, batch: list[_Waiting]) -> None:
-        """Leave nobody waiting for a store that hangs."""
-        logger.warning("the store has not answered for %g s: publishing is refused until it does", ANSWER_WITHIN_S)
-        for waiting in batch:
-            _answer(waiting, OutcomeUnknown(f"the store has not answered for {ANSWER_WITHIN_S:g} s; {_UNKNOWN}"))
-        self._hangs = True
-        self._refuse_waiting(_HANGS)
 
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:

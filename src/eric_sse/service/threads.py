@@ -17,7 +17,8 @@ _CLOSED = "the service is closed; use one that runs"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_Call = tuple["asyncio.Future[Any]", Callable[[], Any]]
+_Then = Callable[[Any, Exception | None], None]
+_Call = tuple[asyncio.AbstractEventLoop, Callable[[], Any], _Then]
 
 
 class StoreThreads:
@@ -38,30 +39,32 @@ class StoreThreads:
         self._started = 0
         self._closed = False
 
-    def begin(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> "asyncio.Future[_R]":
-        """Have ``call`` run; the future gets what it returns or raises, however long that takes.
+    def start(self, call: Callable[[], _R], then: Callable[[_R | None, Exception | None], None]) -> None:
+        """Have ``call`` run, and ``then`` be called on the event loop with what it returned or raised.
 
         Raises:
             StoreUnavailable: The threads are closed.
         """
         if self._closed:
             raise StoreUnavailable(_CLOSED)
-        done: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
         if self._inline:
-            _settle(done, *_outcome(partial(call, *args, **kwargs)))
-        else:
-            self._calls.put((done, partial(call, *args, **kwargs)))
-            self._start_thread()
-        return done
+            then(*_outcome(call))
+            return
+        self._calls.put((asyncio.get_running_loop(), call, then))
+        if self._started < self._count:
+            self._started += 1
+            threading.Thread(target=_work, args=(self._calls,), name="eric_sse-store", daemon=True).start()
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Run ``call``, however long it takes.
+        """Run ``call``, however long it takes; where it has not begun when this is cancelled, it never does.
 
         Raises:
             StoreUnavailable: The threads are closed.
             Exception: What it raises.
         """
-        return await self.begin(call, *args, **kwargs)
+        done: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
+        self.start(lambda: None if done.cancelled() else call(*args, **kwargs), partial(_settle, done))
+        return await done
 
     async def read(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run a call that changes nothing, and give it up when it takes too long.
@@ -83,14 +86,10 @@ class StoreThreads:
         self._closed = True
         with contextlib.suppress(Empty):
             while (waiting := self._calls.get_nowait()) is not None:
-                _settle(waiting[0], None, StoreUnavailable(_CLOSED))
+                _, _, then = waiting
+                then(None, StoreUnavailable(_CLOSED))
         for _ in range(self._started):
             self._calls.put(None)
-
-    def _start_thread(self) -> None:
-        if self._started < self._count:
-            self._started += 1
-            threading.Thread(target=_work, args=(self._calls,), name="eric_sse-store", daemon=True).start()
 
 
 def _work(calls: "SimpleQueue[_Call | None]") -> None:
@@ -99,10 +98,9 @@ def _work(calls: "SimpleQueue[_Call | None]") -> None:
         del waiting  # nothing is to live on while this thread sleeps
 
 
-def _perform(done: "asyncio.Future[Any]", call: Callable[[], Any]) -> None:
-    if not done.cancelled():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-            done.get_loop().call_soon_threadsafe(_settle, done, *_outcome(call))
+def _perform(loop: asyncio.AbstractEventLoop, call: Callable[[], Any], then: _Then) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        loop.call_soon_threadsafe(then, *_outcome(call))
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
