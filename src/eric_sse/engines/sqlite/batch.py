@@ -64,11 +64,8 @@ class Batch:
         """Store them. Returns what each came to."""
         self._find_logs()
         problems = [self._problem(append) for append in self._appends]
-        self._find_keys([a for a, problem in zip(self._appends, problems, strict=True) if problem is None])
-        outcomes = [
-            self._plan(append) if problem is None else problem
-            for append, problem in zip(self._appends, problems, strict=True)
-        ]
+        self._find_keys(problems)
+        outcomes = [problem or self._plan(append) for append, problem in zip(self._appends, problems, strict=True)]
         self.stored = len(self._messages)
         self.last_id = self._session.insert(_STORE, self._messages)
         self._session.insert(_REMEMBER, [(*key, offset, self._now) for key, offset in self._new_keys.items()])
@@ -84,25 +81,29 @@ class Batch:
         log = self._logs.get(append.channel_id)
         return append.refusal(log.epoch if log is not None else None) or _entry_problem(append.entries)
 
-    def _find_keys(self, appends: Sequence[Append]) -> None:
+    def _find_keys(self, problems: Sequence[EricError | None]) -> None:
         keys = [
             Key(self._logs[append.channel_id].id, entry.receiver or "", entry.key)
-            for append in appends
+            for append, problem in zip(self._appends, problems, strict=True)
+            if problem is None
             for entry in append.entries
             if entry.key is not None
         ]
-        oldest = self._now - int(DEDUP_WINDOW_S * 1000)
-        rows = self._session.bulk(_KNOWN, [(number, *key) for number, key in enumerate(keys)], oldest)
-        self._known = {keys[number]: offset for (packed,) in rows for number, offset in decode_json(packed)}
+        if keys:
+            oldest = self._now - int(DEDUP_WINDOW_S * 1000)
+            rows = self._session.bulk(_KNOWN, [(number, *key) for number, key in enumerate(keys)], oldest)
+            self._known = {keys[number]: offset for (packed,) in rows for number, offset in decode_json(packed)}
 
     def _plan(self, append: Append) -> Appended:
         log = self._logs[append.channel_id]
         previous, offsets = log.last, []
-        for data, receiver, key in append.entries:
-            known = None if key is None else self._recognize(Key(log.id, receiver or "", key), log.last + 1)
+        for entry in append.entries:
+            receiver, known = entry.receiver or "", None
+            if entry.key is not None:
+                known = self._recognize(Key(log.id, receiver, entry.key), log.last + 1)
             if known is None:
                 log.last += 1
-                self._messages.append((log.id, log.last, receiver or "", self._now, data))
+                self._messages.append((log.id, log.last, receiver, self._now, entry.data))
             offsets.append(known or log.last)
         return Appended(log.epoch, offsets, previous)
 
@@ -115,7 +116,8 @@ class Batch:
 
 
 def _entry_problem(entries: Sequence[NewEntry]) -> EricError | None:
-    for data, receiver, key in entries:
+    for entry in entries:
+        data, receiver, key = entry.data, entry.receiver, entry.key
         if not isinstance(data, bytes) or len(data) > _MAX_BYTES:
             return InvalidMessageFormat(f"a message is stored as at most {_MAX_BYTES} bytes, not {type(data).__name__}")
         if (receiver is not None and not _is_text(receiver)) or (key is not None and not _is_text(key)):

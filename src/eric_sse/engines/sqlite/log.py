@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from eric_sse.codec import decode_json
 from eric_sse.engines.sqlite.batch import Batch
@@ -130,7 +130,7 @@ class SqliteLog(MessageLog):
             return
         self._notifier.saw(batch.last_id - batch.stored, batch.last_id)
         for job in jobs:
-            job.finish([next(outcomes) for _ in job.appends])
+            job.finish(list(islice(outcomes, len(job.appends))))
 
     def _withdraw(self, job: "_Job") -> bool:
         try:
