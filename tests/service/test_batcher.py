@@ -1,6 +1,7 @@
 """Group commit."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -179,6 +180,31 @@ async def test_a_store_that_hangs_keeps_nobody_waiting(batcher, log, monkeypatch
         await asyncio.sleep(0)
     await batcher.close(5)
     assert stored(log) == 1
+
+
+async def test_each_commit_gets_its_whole_time(batcher, log, monkeypatch):
+    """A commit that begins when an earlier one was begun a while ago is not given up sooner for that."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.1)
+    await batcher.publish(append())
+    await asyncio.sleep(0.06)
+    begun = time.monotonic()
+    first, gate = await held(batcher, log)
+    with pytest.raises(OutcomeUnknown):
+        await first
+    assert time.monotonic() - begun > 0.09
+    gate.open()
+
+
+async def test_what_became_of_a_commit_that_was_given_up_is_logged(batcher, log, monkeypatch, caplog):
+    """Its callers know nothing of it any more."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.01)
+    log.errors["append_group"] = StoreUnavailable("it was away")
+    first, gate = await held(batcher, log)
+    with pytest.raises(OutcomeUnknown):
+        await first
+    gate.open()
+    await batcher.close(5)
+    assert "storing 1 publishes failed" in caplog.text
 
 
 async def test_a_store_that_is_away_is_not_tried_for_each_in_turn(batcher, log, monkeypatch):
