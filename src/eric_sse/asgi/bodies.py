@@ -118,6 +118,8 @@ class PublishedAnswer(BaseModel):
 class MessageBody(Outgoing, frozen=True, forbid_unknown_fields=True):
     """A message to publish."""
 
+    payload: Any
+
 
 _decode_one = msgspec.json.Decoder(MessageBody).decode
 _decode_array = msgspec.json.Decoder(list[MessageBody]).decode
