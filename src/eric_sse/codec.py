@@ -113,7 +113,7 @@ def check_type(message_type: object) -> None:
         raise InvalidMessageFormat(
             f"message type {message_type!r} is reserved: types that begin with {RESERVED_TYPES!r} are eric_sse's own"
         )
-    if any(c in message_type for c in "\r\n\0"):
+    if "\n" in message_type or "\r" in message_type or "\0" in message_type:
         raise InvalidMessageFormat(f"message type {message_type!r} holds a line break or NUL; remove it")
 
 
@@ -123,15 +123,30 @@ def encode_message(message: MessageContract) -> bytes:
     Raises:
         InvalidMessageFormat: Its type or payload cannot be stored.
     """
-    check_type(message.type)
     kind, sender, unique_id = "message", None, None
     if isinstance(message, UniqueMessage):
         kind, sender, unique_id = "unique", message.sender_id, message.id
     elif isinstance(message, SignedMessage):
         kind, sender = "signed", message.sender_id
-    payload = msgspec.Raw(encode_json(message.payload))
+    return encode_parts(message.type, message.payload, kind, sender, unique_id)
+
+
+def encode_parts(
+    message_type: str,
+    payload: Payload,
+    kind: str = "message",
+    sender_id: str | None = None,
+    unique_id: str | None = None,
+) -> bytes:
+    """The bytes to store a message as that is nothing but its parts.
+
+    Raises:
+        InvalidMessageFormat: Its type or payload cannot be stored.
+    """
+    check_type(message_type)
+    raw = msgspec.Raw(encode_json(payload))
     try:
-        return _encode_stored(StoredMessage(FORMAT_VERSION, kind, message.type, payload, sender, unique_id))
+        return _encode_stored(StoredMessage(FORMAT_VERSION, kind, message_type, raw, sender_id, unique_id))
     except UnicodeEncodeError as error:
         raise InvalidMessageFormat(f"message type, sender or id holds a lone surrogate at {error.start}") from error
 

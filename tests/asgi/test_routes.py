@@ -295,7 +295,9 @@ class TestPublishing:
         assert_problem(await self.post(client, body), status)
         assert stored(engine) == 0
 
-    @pytest.mark.parametrize("payload", ["null", "0", '""', "[]", "{}", "1e308", "-0.0", str(2**70), r'"\u0000\u2028"'])
+    @pytest.mark.parametrize(
+        "payload", ["null", "true", "0", '""', "[]", "{}", "1e308", "-0.0", str(2**70), r'"\u0000\u2028"']
+    )
     async def test_any_json_is_a_payload(self, client, service, payload):
         """What JSON can hold comes back as it was."""
         stream = await service.open_stream("c")

@@ -61,7 +61,7 @@ def test_threads_share_commits(engine: SqliteEngine):
     statements: list[str] = []
     _writer(engine).set_trace_callback(statements.append)
     threads = [threading.Thread(target=engine.log.append, args=("c", [NewEntry(b"x")])) for _ in range(20)]
-    with engine._database.exclusive():
+    with engine._database.turn:
         for thread in threads:
             thread.start()
         while len(engine.log._waiting) < len(threads):
@@ -81,7 +81,7 @@ def test_threads_share_failures_not_their_own(engine: SqliteEngine):
         outcomes.append(type(engine.log.append_group([Append(channel, [NewEntry(b"x")])])[0]).__name__)
 
     threads = [threading.Thread(target=append, args=(channel,)) for channel in ("c", "none", "c")]
-    with engine._database.exclusive():
+    with engine._database.turn:
         for thread in threads:
             thread.start()
         while len(engine.log._waiting) < len(threads):

@@ -1,6 +1,7 @@
 """Group commit."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -181,6 +182,31 @@ async def test_a_store_that_hangs_keeps_nobody_waiting(batcher, log, monkeypatch
     assert stored(log) == 1
 
 
+async def test_each_commit_gets_its_whole_time(batcher, log, monkeypatch):
+    """A commit that begins when an earlier one was begun a while ago is not given up sooner for that."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.1)
+    await batcher.publish(append())
+    await asyncio.sleep(0.06)
+    begun = time.monotonic()
+    first, gate = await held(batcher, log)
+    with pytest.raises(OutcomeUnknown):
+        await first
+    assert time.monotonic() - begun > 0.09
+    gate.open()
+
+
+async def test_what_became_of_a_commit_that_was_given_up_is_logged(batcher, log, monkeypatch, caplog):
+    """Its callers know nothing of it any more."""
+    monkeypatch.setattr(batcher_module, "ANSWER_WITHIN_S", 0.01)
+    log.errors["append_group"] = StoreUnavailable("it was away")
+    first, gate = await held(batcher, log)
+    with pytest.raises(OutcomeUnknown):
+        await first
+    gate.open()
+    await batcher.close(5)
+    assert "storing 1 publishes failed" in caplog.text
+
+
 async def test_a_store_that_is_away_is_not_tried_for_each_in_turn(batcher, log, monkeypatch):
     """Where a commit has failed only after a while, who waited meanwhile is refused as well, and at once."""
     monkeypatch.setattr(batcher_module, "_LONG_S", 0)
@@ -205,7 +231,7 @@ async def test_a_store_that_comes_back_is_used_again(batcher, log, monkeypatch):
         await first
     log.gates.clear()
     gate.open()
-    while batcher._task is not None:
+    while not batcher._idle.is_set():
         await asyncio.sleep(0)
     assert len((await batcher.publish(append(messages=20))).offsets) == 20
     assert batcher._messages == 0

@@ -1,5 +1,6 @@
 """What requests carry: the models of their bodies, and the reading of messages."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -114,30 +115,18 @@ class PublishedAnswer(BaseModel):
     ids: list[str]
 
 
-class MessageBody(msgspec.Struct, forbid_unknown_fields=True):
+class MessageBody(Outgoing, frozen=True, forbid_unknown_fields=True):
     """A message to publish."""
 
     payload: Any
-    type: str = "message"
-    to: str | None = None
-    id: str | None = None
-
-    def outgoing(self) -> Outgoing:
-        """The message for the service.
-
-        Raises:
-            InvalidMessageFormat: Its id cannot be one.
-        """
-        if self.id is not None and (wrong := id_problem(self.id)) is not None:
-            raise InvalidMessageFormat(wrong)
-        return Outgoing(self.payload, self.type, self.to, self.id)
 
 
 _decode_one = msgspec.json.Decoder(MessageBody).decode
 _decode_array = msgspec.json.Decoder(list[MessageBody]).decode
+_NO_MESSAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-async def read_messages(request: Request) -> list[Outgoing]:
+async def read_messages(request: Request) -> Sequence[Outgoing]:
     """The messages that a request carries: one, a JSON array of them, or NDJSON.
 
     Raises:
@@ -151,16 +140,16 @@ async def read_messages(request: Request) -> list[Outgoing]:
         raise HTTPException(400, "the body broke off") from error
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == NDJSON:
-        lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
-        _check_count(len(lines))
-        messages = [_decode(line, f"line {number}: ") for number, line in lines]
+        messages = _decode_lines(body.split(b"\n"))
     elif content_type == "application/json" or content_type.endswith("+json"):
         messages = _decode(body)
-        _check_count(len(messages))
     else:
         # Nothing is guessed: what a page of another origin may send without asking (forms, plain text) ends here.
         raise HTTPException(415, f"content-type is {content_type or 'missing'!r}; send application/json or {NDJSON}")
-    return [message.outgoing() for message in messages]
+    for message in messages:
+        if message.id is not None and (wrong := id_problem(message.id)) is not None:
+            raise InvalidMessageFormat(wrong)
+    return messages
 
 
 def _check_count(messages: int) -> None:
@@ -170,15 +159,31 @@ def _check_count(messages: int) -> None:
         raise HTTPException(413, f"a request carries at most {MAX_MESSAGES} messages, not {messages}; send several")
 
 
-def _decode(text: bytes, where: str = "") -> Any:
+def _decode(body: bytes) -> list[MessageBody]:
     try:
-        if where:
-            return _decode_one(text)
-        return _decode_array(text) if text.lstrip()[:1] == b"[" else [_decode_one(text)]
-    except msgspec.ValidationError as error:
-        raise HTTPException(422, f"{where}{error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HTTPException(400, f"{where}the body is not JSON: {error}") from error
+        messages = _decode_array(body) if body.lstrip()[:1] == b"[" else [_decode_one(body)]
+    except _NO_MESSAGE as error:
+        raise _refusal(error) from error
+    _check_count(len(messages))
+    return messages
+
+
+def _decode_lines(lines: list[bytes]) -> list[MessageBody]:
+    _check_count(sum(1 for line in lines if line.strip()))
+    messages = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                messages.append(_decode_one(line))
+        except _NO_MESSAGE as error:
+            raise _refusal(error, f"line {number}: ") from error
+    return messages
+
+
+def _refusal(error: Exception, where: str = "") -> HTTPException:
+    if isinstance(error, msgspec.ValidationError):
+        return HTTPException(422, f"{where}{error}")
+    return HTTPException(400, f"{where}the body is not JSON: {error}")
 
 
 _MESSAGE_SCHEMA = {

@@ -1,11 +1,13 @@
 """Group commit: publishes that come while a commit is under way are stored together by the next one."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from eric_sse._util import get_logger
 from eric_sse.exception import EricError, OutcomeUnknown, Overloaded, StoreUnavailable
@@ -61,7 +63,11 @@ class Batcher:
         self._max_batch = max_batch
         self._waiting: deque[_Waiting] = deque()
         self._messages = 0
-        self._task: asyncio.Task[None] | None = None
+        self._batch: list[_Waiting] = []
+        self._begun = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
         self._hangs = False
 
@@ -88,8 +94,9 @@ class Batcher:
         waiting = _Waiting(append, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._messages += len(append.entries)
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="eric_sse group commit")
+        if self._idle.is_set():
+            self._idle.clear()
+            asyncio.get_running_loop().call_soon(self._commit)
         return await waiting.stored
 
     @property
@@ -100,82 +107,72 @@ class Batcher:
     async def close(self, timeout_s: float) -> None:
         """Store what was taken; after ``timeout_s`` seconds refuse what still waits. Takes nothing more."""
         self._closed = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
         self._refuse_waiting(_CLOSED)
 
-    async def _run(self) -> None:
-        try:
-            while self._waiting:
-                batch = self._take()
-                await self._commit(batch)
-                # Those just answered publish again at once: let them join the next commit.
-                await asyncio.sleep(0)
-        finally:
-            self._task = None
-
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        messages = 0
-        while self._waiting and (not batch or messages + len(self._waiting[0].append.entries) <= self._max_batch):
-            batch.append(self._waiting.popleft())
-            messages += len(batch[-1].append.entries)
-        return batch
-
-    async def _commit(self, batch: list[_Waiting]) -> None:
-        appends = [waiting.append for waiting in batch]
-        begun = time.monotonic()
-        storing = self._threads.begin(self._store, appends)
-        if not storing.done():
-            await asyncio.wait([storing], timeout=ANSWER_WITHIN_S)
-        if not storing.done():
-            self._messages -= sum(len(append.entries) for append in appends)
-            await self._sit_out(batch, storing)
+    def _commit(self) -> None:
+        if not self._waiting:
+            self._idle.set()
             return
-        try:
-            outcomes = storing.result()
-        except Exception as error:
-            if not isinstance(error, EricError):
-                logger.exception("storing %d publishes failed", len(batch))
+        self._take_batch()
+        self._begun = time.monotonic()
+        self._threads.start(partial(self._store, [waiting.append for waiting in self._batch]), self._finish)
+        if self._timer is None:
+            self._watch()
+
+    def _take_batch(self) -> None:
+        messages = 0
+        while self._waiting and (not self._batch or messages + len(self._waiting[0].append.entries) <= self._max_batch):
+            self._batch.append(self._waiting.popleft())
+            messages += len(self._batch[-1].append.entries)
+
+    def _finish(self, stored: Sequence[Appended | Exception] | None, error: Exception | None) -> None:
+        batch, self._batch = self._batch, []
+        outcomes = stored or ()
+        if error is not None:
             outcomes = [error] * len(batch)
-        self._messages -= sum(len(append.entries) for append in appends)
+            if self._hangs or not isinstance(error, EricError):
+                logger.error("storing %d publishes failed", len(batch), exc_info=error)
+        self._hangs = False
         # First the answers: who has its own publishes again, and that leaves together with what is sent next.
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            self._messages -= len(waiting.append.entries)
             _answer(waiting, outcome)
-        self._tell(appends, outcomes)
-        if time.monotonic() - begun > _LONG_S and all(map(_is_away, outcomes)):
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            self._tell(waiting.append, outcome)
+        if time.monotonic() - self._begun > _LONG_S and all(map(_is_away, outcomes)):
             # Who has waited meanwhile would wait as long again, and be told the same.
             self._refuse_waiting(_AWAY)
+        # Those just answered publish again at once: let them join the next commit.
+        asyncio.get_running_loop().call_soon(self._commit)
 
-    def _tell(self, appends: Sequence[Append], outcomes: Sequence[Appended | Exception]) -> None:
-        for append, outcome in zip(appends, outcomes, strict=True):
-            try:
-                if isinstance(outcome, Appended):
-                    self._on_stored(append, outcome)
-                elif isinstance(outcome, OutcomeUnknown):
-                    self._on_stored(append, None)
-            except Exception:
-                logger.exception("telling of what was stored in channel %r failed", append.channel_id)
+    def _watch(self) -> None:
+        """Give up the commit under way when it is due. One timer serves many commits: to set it is not for free."""
+        self._timer = None
+        due_s = self._begun + ANSWER_WITHIN_S - time.monotonic()
+        if self._batch and due_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(due_s, self._watch)
+        elif self._batch:
+            self._give_up()
 
-    async def _sit_out(self, batch: list[_Waiting], storing: asyncio.Future[Any]) -> None:
-        """Leave nobody waiting for a store that hangs, and return when it has answered."""
+    def _give_up(self) -> None:
+        """Leave nobody waiting for a store that hangs."""
         logger.warning("the store has not answered for %g s: publishing is refused until it does", ANSWER_WITHIN_S)
-        for waiting in batch:
+        for waiting in self._batch:
             _answer(waiting, OutcomeUnknown(f"the store has not answered for {ANSWER_WITHIN_S:g} s; {_UNKNOWN}"))
         self._hangs = True
+        self._refuse_waiting(_HANGS)
+
+    def _tell(self, append: Append, outcome: Appended | Exception) -> None:
         try:
-            self._refuse_waiting(_HANGS)
-            await asyncio.wait([storing])
-        finally:
-            self._hangs = False
-        if storing.cancelled():
-            return
-        appends = [waiting.append for waiting in batch]
-        if (error := storing.exception()) is not None:
-            logger.warning("storing %d publishes failed in the end: %s", len(batch), error)
-            self._tell(appends, [error if isinstance(error, Exception) else RuntimeError(error)] * len(batch))
-        else:
-            self._tell(appends, storing.result())
+            if isinstance(outcome, Appended):
+                self._on_stored(append, outcome)
+            elif isinstance(outcome, OutcomeUnknown):
+                self._on_stored(append, None)
+        except Exception:
+            logger.exception("telling of what was stored in channel %r failed", append.channel_id)
 
     def _refuse_waiting(self, why: str) -> None:
         while self._waiting:
@@ -183,7 +180,7 @@ class Batcher:
             self._messages -= len(waiting.append.entries)
             _answer(waiting, StoreUnavailable(why))
 
-    def _store(self, appends: list[Append]) -> list[Appended | Exception]:
+    def _store(self, appends: list[Append]) -> Sequence[Appended | Exception]:
         outcomes = self._log.append_group(appends)
         self._telling = threading.get_ident()
         try:
@@ -192,7 +189,7 @@ class Batcher:
             logger.exception("the notifier failed; what it was to tell of is stored")
         finally:
             self._telling = None
-        return list(outcomes)
+        return outcomes
 
 
 def _is_away(outcome: Appended | Exception) -> bool:

@@ -1,15 +1,15 @@
 """Messages on their way into a log."""
 
-from typing import NamedTuple
+import msgspec
 
 from eric_sse._util import id_problem
-from eric_sse.codec import encode_message
+from eric_sse.codec import encode_parts
 from eric_sse.exception import InvalidListenerException
 from eric_sse.log import NewEntry
-from eric_sse.message import Message, MessageContract, Payload, UniqueMessage
+from eric_sse.message import Payload
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):  # no cycle goes through one
     """A message to publish.
 
     Attributes:
@@ -34,11 +34,10 @@ def new_entry(message: Outgoing, idempotency_key: str | None, number: int) -> Ne
     """
     if message.to is not None and (problem := id_problem(message.to)) is not None:
         raise InvalidListenerException(problem)
-    to_store: MessageContract = Message(message.type, message.payload)
-    key = message.id
+    kind, key = "message", message.id
     if message.id is not None:
-        to_store = UniqueMessage(to_store, message_id=message.id)
+        kind = "unique"
     elif idempotency_key is not None:
         # A request's key cannot be taken for a message's: ids hold no NUL.
         key = f"{idempotency_key}\0{number}"
-    return NewEntry(encode_message(to_store), message.to, key)
+    return NewEntry(encode_parts(message.type, message.payload, kind, unique_id=message.id), message.to, key)

@@ -64,12 +64,11 @@ class Batch:
         """Store them. Returns what each came to."""
         self._find_logs()
         problems = [self._problem(append) for append in self._appends]
-        self._find_keys([a for a, problem in zip(self._appends, problems, strict=True) if problem is None])
-        outcomes = [
-            self._plan(append) if problem is None else problem
-            for append, problem in zip(self._appends, problems, strict=True)
-        ]
-        self._write()
+        self._find_keys(problems)
+        outcomes = [problem or self._plan(append) for append, problem in zip(self._appends, problems, strict=True)]
+        self.stored = len(self._messages)
+        self.last_id = self._session.insert(_STORE, self._messages)
+        self._session.insert(_REMEMBER, [(*key, offset, self._now) for key, offset in self._new_keys.items()])
         return outcomes
 
     def _find_logs(self) -> None:
@@ -80,57 +79,54 @@ class Batch:
 
     def _problem(self, append: Append) -> EricError | None:
         log = self._logs.get(append.channel_id)
-        refusal = append.refusal(log.epoch if log is not None else None)
-        return refusal or next(filter(None, map(_entry_problem, append.entries)), None)
+        return append.refusal(log.epoch if log is not None else None) or _entry_problem(append.entries)
 
-    def _find_keys(self, appends: Sequence[Append]) -> None:
+    def _find_keys(self, problems: Sequence[EricError | None]) -> None:
         keys = [
             Key(self._logs[append.channel_id].id, entry.receiver or "", entry.key)
-            for append in appends
+            for append, problem in zip(self._appends, problems, strict=True)
+            if problem is None
             for entry in append.entries
             if entry.key is not None
         ]
-        oldest = self._now - int(DEDUP_WINDOW_S * 1000)
-        rows = self._session.bulk(_KNOWN, [(number, *key) for number, key in enumerate(keys)], oldest)
-        self._known = {keys[number]: offset for (packed,) in rows for number, offset in decode_json(packed)}
+        if keys:
+            oldest = self._now - int(DEDUP_WINDOW_S * 1000)
+            rows = self._session.bulk(_KNOWN, [(number, *key) for number, key in enumerate(keys)], oldest)
+            self._known = {keys[number]: offset for (packed,) in rows for number, offset in decode_json(packed)}
 
     def _plan(self, append: Append) -> Appended:
         log = self._logs[append.channel_id]
-        previous = log.last
-        return Appended(log.epoch, [self._plan_entry(log, entry) for entry in append.entries], previous)
+        previous, offsets = log.last, []
+        for entry in append.entries:
+            receiver, known = entry.receiver or "", None
+            if entry.key is not None:
+                known = self._recognize(Key(log.id, receiver, entry.key), log.last + 1)
+            if known is None:
+                log.last += 1
+                self._messages.append((log.id, log.last, receiver, self._now, entry.data))
+            offsets.append(known or log.last)
+        return Appended(log.epoch, offsets, previous)
 
-    def _plan_entry(self, log: _Log, entry: NewEntry) -> int:
-        receiver = entry.receiver or ""
-        if entry.key is not None:
-            key = Key(log.id, receiver, entry.key)
-            known = self._known.get(key)
-            if known is not None:
-                return known
-            self._known[key] = self._new_keys[key] = log.last + 1
-        log.last += 1
-        self._messages.append((log.id, log.last, receiver, self._now, entry.data))
-        return log.last
-
-    def _write(self) -> None:
-        if self._messages:
-            self._session.bulk(_STORE, self._messages)
-            self.stored = len(self._messages)
-            self.last_id = int(self._session.rows("SELECT last_insert_rowid()")[0][0])
-        self._session.bulk(_REMEMBER, [(*key, offset, self._now) for key, offset in self._new_keys.items()])
+    def _recognize(self, key: Key, new: int) -> int | None:
+        """The offset of the entry that was stored with the key; where there is none, the key is that of ``new``."""
+        known = self._known.get(key)
+        if known is None:
+            self._known[key] = self._new_keys[key] = new
+        return known
 
 
-def _entry_problem(entry: NewEntry) -> EricError | None:
-    if not isinstance(entry.data, bytes) or len(entry.data) > _MAX_BYTES:
-        return InvalidMessageFormat(
-            f"a message is stored as at most {_MAX_BYTES} bytes, not {type(entry.data).__name__}"
-        )
-    if not _is_text(entry.receiver) or not _is_text(entry.key):
-        return InvalidMessageFormat(f"receiver {entry.receiver!r} or key {entry.key!r} of a message is no UTF-8 text")
+def _entry_problem(entries: Sequence[NewEntry]) -> EricError | None:
+    for entry in entries:
+        data, receiver, key = entry.data, entry.receiver, entry.key
+        if not isinstance(data, bytes) or len(data) > _MAX_BYTES:
+            return InvalidMessageFormat(f"a message is stored as at most {_MAX_BYTES} bytes, not {type(data).__name__}")
+        if (receiver is not None and not _is_text(receiver)) or (key is not None and not _is_text(key)):
+            return InvalidMessageFormat(f"receiver {receiver!r} or key {key!r} of a message is no UTF-8 text")
     return None
 
 
-def _is_text(value: str | None) -> bool:
-    if value is None or value.isascii():
+def _is_text(value: str) -> bool:
+    if value.isascii():
         return True
     try:
         value.encode()

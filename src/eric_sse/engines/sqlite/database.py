@@ -12,6 +12,7 @@ from eric_sse.engines.sqlite.errors import translate, translate_commit
 from eric_sse.engines.sqlite.joining import JoinedSession, require_same_file, require_transaction
 from eric_sse.engines.sqlite.pool import Pool, leak
 from eric_sse.engines.sqlite.session import Session
+from eric_sse.engines.sqlite.turn import Turn
 from eric_sse.exception import ConfigurationError, RepositoryError, StoreUnavailable
 
 # A WAL that outgrew it is cut back to it, in bytes.
@@ -42,6 +43,9 @@ class _Ambient(threading.local):
 class Database:
     """One SQLite file. Safe for threads; other processes may use the file at the same time.
 
+    Attributes:
+        turn: What the writer's users take turns by.
+
     Raises:
         RepositoryError: The file cannot be opened, is damaged, or of a newer version.
     """
@@ -49,7 +53,7 @@ class Database:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.path = options.path
-        self._lock = threading.RLock()
+        self.turn = Turn(options.path, options.busy_timeout_ms)
         self._ambient = _Ambient()
         self._closed = False
         self._writer: sqlite3.Connection | None = None
@@ -127,7 +131,7 @@ class Database:
             with self._ambient.session.savepoint():
                 yield self._ambient.session
             return
-        with self.exclusive():
+        with self.turn:
             session = self._begin()
             self._ambient.session = session
             try:
@@ -141,26 +145,9 @@ class Database:
         for action in session.after_commit:
             action()
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the lock that the writer's users take turns by.
-
-        Raises:
-            StoreUnavailable: Another thread had it for longer than the busy timeout.
-        """
-        if not self._lock.acquire(timeout=self.options.busy_timeout_ms / 1000):
-            raise StoreUnavailable(
-                f"{self.path}: another thread is in a transaction for more than {self.options.busy_timeout_ms} ms. "
-                "Nothing was stored: try again, and keep transactions short"
-            )
-        try:
-            yield
-        finally:
-            self._lock.release()
-
     def give_back(self, pages: int) -> None:
         """Cut free pages off the file; not inside of a transaction."""
-        with self.exclusive():
+        with self.turn:
             self._require_open()
             # Each row that it gives is a page, and has no columns: execute() would stop at the first.
             Session(self._open_writer(), self.path).script(f"PRAGMA incremental_vacuum({pages})")
@@ -203,13 +190,10 @@ class Database:
         self._closed = True
         self._readers.close()
         # The writer last: SQLite then empties the WAL into the file. One that hangs is left to the process's end.
-        if self._lock.acquire(timeout=self.options.busy_timeout_ms / 1000):
-            try:
-                if self._writer is not None:
-                    self._writer.close()
-                    self._writer = None
-            finally:
-                self._lock.release()
+        with suppress(StoreUnavailable), self.turn:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
 
     def abandon(self) -> bool:
         """In a forked child: close what it shares with its parent. Returns whether it may be opened anew here.
@@ -217,19 +201,19 @@ class Database:
         What another thread of the parent was using cannot be closed, and SQLite's locks of the file, which it keeps
         once a process, stay wrong as long as it is not.
         """
-        idle = self._lock.acquire(blocking=False) and not self.in_transaction and not self._readers.in_use
+        idle = self.turn.try_to_take() and not self.in_transaction and not self._readers.in_use
         if idle:
             self.close()
         else:
             leak(self._writer, *self._readers.all())
-        self._lock = threading.RLock()
+        self.turn = Turn(self.path, self.options.busy_timeout_ms)
         self._ambient = _Ambient()
         self._readers = Pool(self._connect_reader)
         self._closed = not idle
         return idle
 
     def _prepare(self) -> None:
-        with self.exclusive():
+        with self.turn:
             session = Session(self._open_writer(), self.path)
             (encoding,) = session.rows("PRAGMA encoding")[0]
             if encoding != "UTF-8":

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from eric_sse.codec import decode_json
 from eric_sse.engines.sqlite.batch import Batch
@@ -55,8 +55,8 @@ class SqliteLog(MessageLog):
         self._waiting.append(job)
         try:
             # Who gets the lock commits for all who wait for it; they find it done.
-            with self._database.exclusive():
-                if not job.done.is_set():
+            with self._database.turn:
+                if not job.done:
                     self._commit_waiting()
         except StoreUnavailable:
             if self._withdraw(job):
@@ -130,14 +130,14 @@ class SqliteLog(MessageLog):
             return
         self._notifier.saw(batch.last_id - batch.stored, batch.last_id)
         for job in jobs:
-            job.finish([next(outcomes) for _ in job.appends])
+            job.finish(list(islice(outcomes, len(job.appends))))
 
     def _withdraw(self, job: "_Job") -> bool:
         try:
             self._waiting.remove(job)
         except ValueError:
             # Another thread has taken it, and is committing it.
-            job.done.wait()
+            job.wait()
             return False
         return True
 
@@ -147,17 +147,27 @@ class _Job:
 
     def __init__(self, appends: Sequence[Append]) -> None:
         self.appends = appends
-        self.done = threading.Event()
         self._outcomes: Sequence[Appended | EricError] = ()
         self._error: BaseException | None = None
+        # Locked until it is done. An Event takes as long to make as SQLite takes for a statement.
+        self._under_way = threading.Lock()
+        self._under_way.acquire()
+
+    @property
+    def done(self) -> bool:
+        return not self._under_way.locked()
+
+    def wait(self) -> None:
+        with self._under_way:
+            return
 
     def finish(self, outcomes: Sequence[Appended | EricError]) -> None:
         self._outcomes = outcomes
-        self.done.set()
+        self._under_way.release()
 
     def fail(self, error: BaseException) -> None:
         self._error = error
-        self.done.set()
+        self._under_way.release()
 
     def result(self) -> Sequence[Appended | EricError]:
         if isinstance(self._error, RepositoryError):

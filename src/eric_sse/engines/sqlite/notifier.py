@@ -19,8 +19,9 @@ logger = get_logger()
 # A commit becomes visible some time after its bytes were written, when they are on the disk, and nothing tells when. So
 # after a write there are some more looks, in seconds: often while a disk may take so long, then ever less.
 _LOOKS_S = (0.001, 0.001, 0.002, 0.004, 0.008, *[0.016] * 16, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-# While this process writes: its own messages are known, and those of others come so much later.
-_OWN_PAUSE_S = 0.01
+# While this process writes: its own messages are known, and those of others come so much later. A look costs as much as
+# storing a message.
+_OWN_PAUSE_S = 0.025
 # Where nothing can be watched.
 _POLL_S = 0.02
 _RETRY_S = 1.0
@@ -129,7 +130,7 @@ class _Watcher(threading.Thread):
         self._wrote = True
         with self._state_lock:
             if self._state.newest == before:
-                self._state = self._state._replace(newest=newest)
+                self._state = _State(newest, self._state.removals)
 
     def end(self) -> None:
         os.write(self._end_write, b"x")

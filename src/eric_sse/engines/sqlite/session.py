@@ -65,10 +65,17 @@ class Session:
             parameters: Those that come after them.
         """
         found: list[Row] = []
-        for chunk in _chunks(items):
-            statement = _spread(sql, len(chunk), len(chunk[0]))
-            found += self.rows(statement, [*chain.from_iterable(chunk), *parameters])
+        for statement, values in _statements(sql, items):
+            found += self.rows(statement, [*values, *parameters])
         return found
+
+    def insert(self, sql: str, items: Sequence[Sequence[object]]) -> int:
+        """Insert many items, as `bulk` does. Returns the row id of the last; 0 where there is none."""
+        last_id = 0
+        for statement, values in _statements(sql, items):
+            _, cursor = self._execute(statement, values)
+            last_id = cursor.lastrowid or 0
+        return last_id
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -96,11 +103,12 @@ class Session:
             raise translate(error, self._path) from error
 
 
-def _chunks(items: Sequence[Sequence[object]]) -> Iterator[Sequence[Sequence[object]]]:
+def _statements(sql: str, items: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
     start = 0
     while start < len(items):
         size = min(_MAX_ITEMS, 1 << ((len(items) - start).bit_length() - 1))
-        yield items[start : start + size]
+        chunk = items[start : start + size]
+        yield _spread(sql, size, len(chunk[0])), list(chain.from_iterable(chunk))
         start += size
 
 
