@@ -91,3 +91,14 @@ def test_a_loop_that_is_gone_is_not_told(one, gate):
     asyncio.run(leave())
     gate.set()
     assert asyncio.run(one.run(int)) == 0
+
+
+async def test_a_thread_outlives_what_ends_a_program(one):
+    """A panic in a store's driver is an error for who called, and the next call is made."""
+
+    def panic():
+        raise SystemExit(1)
+
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        await one.run(panic)
+    assert await one.run(int, "7") == 7

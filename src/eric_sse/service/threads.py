@@ -99,8 +99,12 @@ def _work(calls: "SimpleQueue[_Call | None]") -> None:
 
 
 def _perform(loop: asyncio.AbstractEventLoop, call: Callable[[], Any], then: _Then) -> None:
+    try:
+        outcome = _outcome(call)
+    except BaseException as error:  # noqa: BLE001 - it would end the thread, and leave who waits waiting
+        outcome = None, RuntimeError(f"a call to the store was ended by {error!r}")
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-        loop.call_soon_threadsafe(then, *_outcome(call))
+        loop.call_soon_threadsafe(then, *outcome)
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
