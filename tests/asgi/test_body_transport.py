@@ -143,4 +143,4 @@ async def test_gone_before_it_began():
     carried = Carried()
     carried.transport.disconnect()
     await asyncio.wait([carried.task], timeout=5)
-    assert carried.sent in ([], ["end"])
+    assert (carried.sent, carried.writer.told) == (["end"], ["lost"])

@@ -1,5 +1,6 @@
 """The real server: what it binds to, what it makes of odd HTTP, and that it stops."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -122,8 +123,12 @@ class Serving:
         with open_memory() as engine:
             self.service = Service(engine, self._options)
             app = create_app(self.service)
-            self._server = create_server(app, self.service, on_started=self._started.set)
+            self._server = create_server(app, self.service, on_started=self._note_start)
             self._server.run([self._socket])
+
+    def _note_start(self):
+        self.loop = asyncio.get_running_loop()
+        self._started.set()
 
     def __enter__(self):
         self._thread.start()
@@ -349,3 +354,19 @@ def test_a_crowd_is_answered(serving):
     for peer in crowd:
         peer.close()
     assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+
+
+def test_a_crowd_that_says_no_more(serving):
+    """What many post who then close their end is carried out, though nobody waits for the answer."""
+    crowd = [serving.connect() for _ in range(100)]
+    serving.loop.call_soon_threadsafe(time.sleep, 0.3)  # so that it meets all of them at once
+    post = b"POST /channels/c/messages HTTP/1.1\r\n" + HOST + JSON + b"content-length: 13\r\n\r\n" + b'{"payload":1}'
+    for peer in crowd:
+        peer.sendall(post)
+        peer.shutdown(socket.SHUT_WR)
+    for peer in crowd:
+        peer.recv(4096)
+    stream = b"GET /channels/c/events?from=earliest HTTP/1.1\r\n" + HOST + b"\r\n"
+    assert serving.talk(stream, b"-100\n").count(b"data: 1") >= 99
+    for peer in crowd:
+        peer.close()

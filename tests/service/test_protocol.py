@@ -153,6 +153,29 @@ async def test_acknowledged_by_the_sweep(service, engine, direct):
     assert (taken, engine.cursors.get([key])[key].offset) == (0, 2)
 
 
+async def test_what_has_not_left_is_not_acknowledged(service, engine, direct):
+    """Neither the sweep nor the end of a connection takes what the transport still holds as delivered."""
+    reader, key = await direct(listener_id="l"), CursorKey("c", "l")
+    start = engine.cursors.get([key])[key].offset
+    await say(service, 1)
+    await until(lambda: reader.transport.get_write_buffer_size() > 0)
+    service._hub.sweep()
+    reader.protocol.eof_received()
+    engine.acks.flush()
+    assert engine.cursors.get([key])[key].offset == start
+
+
+async def test_who_takes_a_little_nothing_is_cut_off_too(service, direct):
+    """Also where so little waits that the transport has not asked to pause, and nothing follows."""
+    reader = await direct()
+    await say(service, 1)
+    await until(lambda: reader.transport.get_write_buffer_size() > 0)
+    reader.stream.last_activity -= 61
+    service._hub.tails()["c"].fan_out.pushed_at -= 61
+    service._hub.sweep()
+    assert reader.transport.is_aborted
+
+
 async def test_who_takes_nothing_for_long_is_cut_off(service, direct):
     """After the send timeout it is given up, unless it has taken something since."""
     reader = await direct(enough=10)

@@ -1,6 +1,7 @@
 """The body of an ASGI response as a transport: what writes to sockets writes to any ASGI server's connections."""
 
 import asyncio
+import contextlib
 
 from starlette.types import Send
 
@@ -9,6 +10,10 @@ from eric_sse._util import get_logger
 logger = get_logger()
 
 _ENOUGH_BYTES = 4 * 1024  # the log has it all
+
+# ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed yet, what uvloop says of its closed
+# transport, a RuntimeError, comes through.
+_PEER_IS_GONE = (OSError, RuntimeError)
 
 
 class BodyTransport(asyncio.Transport):
@@ -53,11 +58,6 @@ class BodyTransport(asyncio.Transport):
         try:
             self._protocol.connection_made(self)
             await self._send_all()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (OSError, RuntimeError) as error:
-            # ASGI has send() do nothing or raise OSError when the peer is gone. Where uvicorn has not noticed yet,
-            # what uvloop says of its closed transport, a RuntimeError, comes through.
-            logger.debug("an event stream's peer is gone: %s", error)
         finally:
             self._is_closing = True
             self._protocol.connection_lost(None)
@@ -111,12 +111,18 @@ class BodyTransport(asyncio.Transport):
             data = b"".join(self._written)
             self._written.clear()
             self._is_sending = True
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            try:
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            except _PEER_IS_GONE as error:
+                logger.debug("an event stream's peer is gone: %s", error)
+                return
             self._is_sending = False
             self._size -= len(data)
             if self._is_paused and self._size <= _ENOUGH_BYTES:
                 self._is_paused = False
                 self._protocol.resume_writing()
+        with contextlib.suppress(*_PEER_IS_GONE):
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _wake(self) -> None:
         if self._woken is not None and not self._woken.done():

@@ -36,7 +36,7 @@ MAX_PORT = 65_535
 
 _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 65_535  # the kernel makes it as much as it allows
-_HEARD_AT_ONCE = 16
+_HEARD_AT_ONCE = 16  # new connections: some milliseconds of work
 
 
 class _Protocol(HttpToolsProtocol):
@@ -59,6 +59,10 @@ class _Protocol(HttpToolsProtocol):
             self._unheard.append(data)
             if len(self._unheard) == 1:
                 self._turns.take(self._hear)
+
+    def eof_received(self) -> None:
+        self._hear()  # its connection ends with this
+        super().eof_received()
 
     def _hear(self) -> None:
         unheard, self._unheard = self._unheard, None

@@ -33,8 +33,12 @@ class Peer(Follower, Protocol):
     """A connection that is written to. While it is, it has been sent all that its channel's window holds for it."""
 
     transport: Transport
-    framing: Framing
     listener_id: str | None
+
+    @property
+    def framing(self) -> Framing:
+        """`chunked` or `unframed`."""
+        ...
 
     def fall_behind(self) -> None:
         """Leave, at what the channel's window reaches now."""

@@ -23,20 +23,24 @@ class EventStreamProtocol(asyncio.Protocol):
 
     Attributes:
         transport: Where to.
-        framing: As above.
         listener_id: Whose stream it is; None: an anonymous one's.
     """
 
-    __slots__ = ("_buffered", "_catching_up", "_is_paused", "_stream", "framing", "listener_id", "transport")
+    __slots__ = ("_buffered", "_catching_up", "_framing", "_is_paused", "_stream", "listener_id", "transport")
 
     def __init__(self, stream: EventStream, framing: Framing) -> None:
-        self.framing = framing
+        self._framing = framing
         self.listener_id = stream.listener_id
         self.transport: asyncio.Transport
         self._stream = stream
         self._is_paused = False
         self._buffered = 0
         self._catching_up: asyncio.Task[None] | None = None
+
+    @property
+    def framing(self) -> Framing:
+        """How the transport wants what it is written."""
+        return self._framing
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to send."""
@@ -71,6 +75,17 @@ class EventStreamProtocol(asyncio.Protocol):
         """The peer takes nothing, or its time is over."""
         self.transport.abort()
 
+    def has_sent_all(self) -> bool:
+        """Whether the transport holds nothing."""
+        return self.transport.get_write_buffer_size() == 0
+
+    def has_progressed(self) -> bool:
+        """Whether the transport holds less than when this was last asked."""
+        before, self._buffered = self._buffered, self.transport.get_write_buffer_size()
+        if self._buffered < before:
+            self._stream.last_activity = time.monotonic()
+        return self._buffered < before
+
     def fall_behind(self) -> None:
         """The channel's tail is about to forget what this has not been sent."""
         self._leave_live()
@@ -79,21 +94,18 @@ class EventStreamProtocol(asyncio.Protocol):
         """The transport has enough: what comes next is read from the log, when it takes more."""
         self._leave_live()
         self._is_paused = True
-        self._stream.is_writing = True
         self._buffered = self.transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """The transport takes more."""
         self._is_paused = False
-        self._stream.is_writing = False
         self._stream.acknowledge()
         self.wake()
 
     def eof_received(self) -> None:
         """The peer leaves: it has what the transport took, and nothing more."""
         self._leave_live()
-        if not self._is_paused:
-            self._stream.acknowledge()
+        self._stream.acknowledge()
         self._stream.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
@@ -105,28 +117,20 @@ class EventStreamProtocol(asyncio.Protocol):
         self._stream.release()
 
     def _send(self, chunk: bytes) -> None:
-        if chunk and not self.transport.is_closing():
+        if chunk and not self.transport.is_closing():  # an empty one would end the body
             self._stream.last_activity = time.monotonic()
-            self.transport.write(self.framing(chunk))
+            self.transport.write(self._framing(chunk))
 
     def _finish(self) -> None:
         self._stream.acknowledge()
-        self.transport.write(self.framing(b""))
+        self.transport.write(self._framing(b""))
         self.transport.close()
-        # Until the peer has taken it: the sweep gives up one that does not.
-        self._stream.is_writing = True
+        # The sweep gives up a peer that does not take it.
         self._buffered = self.transport.get_write_buffer_size()
 
     def _leave_live(self) -> None:
         if (tail := self._stream.leave_live()) is not None:
             tail.fan_out.leave(self)
-
-    def has_progressed(self) -> bool:
-        """Whether the transport holds less than when this was last asked."""
-        before, self._buffered = self._buffered, self.transport.get_write_buffer_size()
-        if self._buffered < before:
-            self._stream.last_activity = time.monotonic()
-        return self._buffered < before
 
     async def _catch_up(self) -> None:
         try:
@@ -140,6 +144,5 @@ class EventStreamProtocol(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._send(chunk)
-        if not self._is_paused:
-            self._stream.acknowledge()
+        self._stream.acknowledge()
         self.wake()

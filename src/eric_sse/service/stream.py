@@ -55,6 +55,10 @@ class Consumer(Protocol):
         """The stream is given up: let go of the transport at once."""
         ...
 
+    def has_sent_all(self) -> bool:
+        """Whether all that was taken, or written by the channel's tail, has left."""
+        ...
+
     def has_progressed(self) -> bool:
         """Whether a peer that seems to take nothing has taken something since this was last asked."""
         ...
@@ -78,7 +82,6 @@ class EventStream:
             it before the stream starts.
         consumer: Who takes what there is when woken.
         last_activity: When the transport last took something (`time.monotonic`).
-        is_writing: Whether it has enough, or is ending.
         is_live: Whether the channel's tail writes to the consumer's transport, past the stream.
     """
 
@@ -99,7 +102,6 @@ class EventStream:
         "consumer",
         "delivered",
         "is_live",
-        "is_writing",
         "last_activity",
         "listener_id",
     )
@@ -115,7 +117,6 @@ class EventStream:
         self.channel_id = channel_id
         self.listener_id = listener_id
         self.last_activity = time.monotonic()
-        self.is_writing = False
         self.is_live = False
         self.delivered: Callable[[Position], None] | None = None
         self.consumer: Consumer | None = None
@@ -176,6 +177,11 @@ class EventStream:
         return self._ended or self._last_words is not None
 
     @property
+    def is_writing(self) -> bool:
+        """Whether something has been taken that has not left."""
+        return self.consumer is not None and not self.consumer.has_sent_all()
+
+    @property
     def has_progressed(self) -> bool:
         """Whether a peer that seems to take nothing has taken something since this was last asked."""
         return self.consumer is not None and self.consumer.has_progressed()
@@ -218,9 +224,9 @@ class EventStream:
         return encode_event(None, event_id=str(Position(self._start.tail.epoch, self._position)))
 
     def acknowledge(self) -> None:
-        """Take everything that was sent as delivered."""
+        """Take everything as delivered, if it was sent."""
         # Closed without a word, the peer is gone: a server takes what is sent then, and throws it away.
-        if self.delivered is None or self._start is None or self._last_words == b"":
+        if self.delivered is None or self._start is None or self._last_words == b"" or self.is_writing:
             return
         reached = self._start.tail.window.through if self.is_live else self._position
         if reached > self._acknowledged:
@@ -299,7 +305,7 @@ class EventStream:
         except ChannelNotFound:
             tail.end()
         except EricError as error:
-            logger.warning("channel %r: catching up failed, trying again: %s", tail.channel_id, error)
+            tail.complain("catching up", error)
             await asyncio.sleep(_READ_AGAIN_SECONDS)
         return b""
 

@@ -19,13 +19,16 @@ _PAGE_BYTES = WINDOW_BYTES // 4
 
 _MAX_GATHERED = 4 * WINDOW_FRAMES
 
-# How many times as long as a round of writes took to wait before the next. So writing takes a quarter of the time while
-# messages pour in, and three quarters are left for receiving them.
+# How many times as long as a round of writes took to wait before the next, up to the cap: while messages pour in,
+# writing takes a quarter of the time then, and three quarters are left for receiving them.
 _REST = 3
 # A round that took less, in seconds, is not worth a pause, which takes a millisecond at least.
 _SHORT_ROUND_S = 0.0002
 
+# Of those who return: some milliseconds of work.
 _SERVED_AT_ONCE = 16
+
+_COMPLAIN_EVERY_S = 10.0
 
 _RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -82,6 +85,7 @@ class ChannelTail:
         self._gathered: list[Entry] = []
         self._task: asyncio.Task[None] | None = None
         self._reach = Reach(self)
+        self._complained_at = -_COMPLAIN_EVERY_S
 
     @property
     def is_dirty(self) -> bool:
@@ -151,7 +155,7 @@ class ChannelTail:
                     self.end()
                 except EricError as error:
                     # The store is away: streams stay open, and go on where they were.
-                    logger.warning("channel %r: reading its news failed, trying again: %s", self.channel_id, error)
+                    self.complain("reading its news", error)
                     failures = await self._back_off(failures)
                 except Exception:
                     logger.exception("channel %r: reading its news failed, trying again", self.channel_id)
@@ -180,6 +184,13 @@ class ChannelTail:
         if head.epoch == self.epoch and head.removals != self._removals:
             await self._end_removed(self.channel_id)
             self._removals = head.removals
+
+    def complain(self, what: str, error: EricError) -> None:
+        """Log that something failed and is tried again: now and then, whatever the number of streams."""
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_EVERY_S:
+            self._complained_at = now
+            logger.warning("channel %r: %s failed, trying again: %s", self.channel_id, what, error)
 
     async def read(self, after: int) -> Page:
         """A page of everything that follows an offset.

@@ -10,7 +10,7 @@ class ChunkReader:
     """The consumer of a stream that asks for one chunk after the other: what it got counts as delivered then.
 
     Args:
-        stream: What to read. Whoever opened it releases it.
+        stream: What to read. Whoever opened it releases it, when it is not being read.
 
     Attributes:
         aborted: Set when the stream is given up.
@@ -20,16 +20,17 @@ class ChunkReader:
         self.aborted = asyncio.Event()
         self._woken = asyncio.Event()
         self._stream = stream
+        self._holds_chunk = False
         stream.consumer = self
 
     async def next_chunk(self) -> bytes | None:
         """The next bytes, when there are some; None when the stream has ended."""
         stream = self._stream
-        stream.is_writing = False
+        self._holds_chunk = False
         stream.last_activity = time.monotonic()
         stream.acknowledge()
         chunk = await self._next()
-        stream.is_writing = chunk is not None
+        self._holds_chunk = chunk is not None
         stream.last_activity = time.monotonic()
         return chunk
 
@@ -52,6 +53,10 @@ class ChunkReader:
     def abort(self) -> None:
         """The stream is given up."""
         self.aborted.set()
+
+    def has_sent_all(self) -> bool:
+        """Whether more was asked for since the last chunk."""
+        return not self._holds_chunk
 
     def has_progressed(self) -> bool:
         """As a peer that takes nothing."""
