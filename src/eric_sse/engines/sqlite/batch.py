@@ -1,7 +1,7 @@
 """A group of appends, planned and then stored with a few statements."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,7 +33,17 @@ class Key(NamedTuple):
 
 
 @dataclass
-class _Log:
+class Log:
+    """Where a log stands.
+
+    Attributes:
+        channel: Whose it is.
+        id: What the tables call it.
+        epoch: Its epoch.
+        last: The offset of its last message.
+    """
+
+    channel: str
     id: int
     epoch: str
     last: int
@@ -55,10 +65,15 @@ class Batch:
         self._session = session
         self._appends = appends
         self._now = time.time_ns() // 1_000_000
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, Log] = {}
         self._known: dict[Key, int] = {}
         self._messages: list[tuple[int, int, str, int, bytes]] = []
         self._new_keys: dict[Key, int] = {}
+
+    @property
+    def logs(self) -> Collection[Log]:
+        """Those that were appended to, as they stand then."""
+        return self._logs.values()
 
     def store(self) -> list[Appended | EricError]:
         """Store them. Returns what each came to."""
@@ -75,11 +90,11 @@ class Batch:
         channels = dict.fromkeys(append.channel_id for append in self._appends)
         rows = self._session.bulk(_LOGS, [(channel,) for channel in channels if _is_text(channel)])
         for (packed,) in rows:
-            self._logs |= {channel: _Log(*log) for channel, *log in decode_json(packed)}
+            self._logs |= {channel: Log(channel, *log) for channel, *log in decode_json(packed)}
 
     def _problem(self, append: Append) -> EricError | None:
         log = self._logs.get(append.channel_id)
-        return append.refusal(log.epoch if log is not None else None) or _entry_problem(append.entries)
+        return append.refusal(log.epoch if log is not None else None) or entry_problem(append.entries)
 
     def _find_keys(self, problems: Sequence[EricError | None]) -> None:
         keys = [
@@ -115,7 +130,8 @@ class Batch:
         return known
 
 
-def _entry_problem(entries: Sequence[NewEntry]) -> EricError | None:
+def entry_problem(entries: Sequence[NewEntry]) -> EricError | None:
+    """What is wrong with one of some entries; None where they can be stored."""
     for entry in entries:
         data, receiver, key = entry.data, entry.receiver, entry.key
         if not isinstance(data, bytes) or len(data) > _MAX_BYTES:

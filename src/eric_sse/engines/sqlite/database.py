@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -144,6 +144,21 @@ class Database:
                 self._ambient.session = None
         for action in session.after_commit:
             action()
+
+    def store_at_once(self, sql: str, items: Sequence[Sequence[object]], *parameters: object) -> tuple[int, int]:
+        """A transaction that is one insert, as `Session.insert_at_once` takes it; by who has the turn.
+
+        Raises:
+            StoreUnavailable: Somebody else writes for longer than the busy timeout.
+            OutcomeUnknown: The disk failed.
+        """
+        self._require_open()
+        session = Session(self._open_writer(), self.path)
+        try:
+            return session.insert_at_once(sql, items, *parameters)
+        except RepositoryError as error:
+            self._roll_back(session)
+            raise translate_commit(error) from error.__cause__
 
     def give_back(self, pages: int) -> None:
         """Cut free pages off the file; not inside of a transaction."""

@@ -10,6 +10,7 @@ from eric_sse.engines.sqlite.batch import Batch
 from eric_sse.engines.sqlite.database import Database
 from eric_sse.engines.sqlite.notifier import SqliteNotifier
 from eric_sse.engines.sqlite.retention import Trimmer, note_removal
+from eric_sse.engines.sqlite.sequel import Sequel
 from eric_sse.engines.sqlite.session import Parameters, Session
 from eric_sse.engines.sqlite.views import HEADS, count_sql, data_sql, head_from, page_sql, view_parameters
 from eric_sse.exception import ChannelNotFound, EricError, RepositoryError, StoreUnavailable
@@ -40,6 +41,7 @@ class SqliteLog(MessageLog):
         self._database = database
         self._notifier = notifier
         self._trimmer = Trimmer(database)
+        self._sequel = Sequel(database)
         self._waiting: deque[_Job] = deque()
 
     def create(self, channel_id: str, retention: Retention) -> bool:
@@ -119,18 +121,27 @@ class SqliteLog(MessageLog):
     def _commit_waiting(self) -> None:
         jobs = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
-            with self._database.write() as session:
-                batch = Batch(session, [append for job in jobs for append in job.appends])
-                outcomes = iter(batch.store())
+            outcomes = iter(self._store([append for job in jobs for append in job.appends]))
         except BaseException as error:
             for job in jobs:
                 job.fail(error)
             if not isinstance(error, RepositoryError):
                 raise
             return
-        self._notifier.saw(batch.last_id - batch.stored, batch.last_id)
         for job in jobs:
             job.finish(list(islice(outcomes, len(job.appends))))
+
+    def _store(self, appends: Sequence[Append]) -> Sequence[Appended | EricError]:
+        sequel = self._sequel.store(appends)
+        if sequel is not None:
+            self._notifier.saw(self._sequel.last_id - self._sequel.stored, self._sequel.last_id)
+            return sequel
+        with self._database.write() as session:
+            batch = Batch(session, appends)
+            outcomes = batch.store()
+        self._sequel.note(batch.logs)
+        self._notifier.saw(batch.last_id - batch.stored, batch.last_id)
+        return outcomes
 
     def _withdraw(self, job: "_Job") -> bool:
         try:

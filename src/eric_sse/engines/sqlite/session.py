@@ -18,7 +18,8 @@ Row = tuple[Any, ...]
 Parameters = Sequence[object] | Mapping[str, object]
 
 # Powers of two below it are the only sizes of statement, so that SQLite's prepared statements are met again.
-_MAX_ITEMS = 1024
+MAX_ITEMS = 1024
+"""How many items one statement takes at most."""
 
 
 class Session:
@@ -77,6 +78,22 @@ class Session:
             last_id = cursor.lastrowid or 0
         return last_id
 
+    def insert_at_once(self, sql: str, items: Sequence[Sequence[object]], *parameters: object) -> tuple[int, int]:
+        """Insert up to `MAX_ITEMS` items with one statement, which also without a transaction stores all or none.
+
+        Args:
+            sql: As for `bulk`. It must pass over items that begin with NULL, with which their number is made even.
+            items: Rows of equal length.
+            parameters: Those that come after them.
+
+        Returns:
+            How many rows went in, and the row id of the last.
+        """
+        size, width = 1 << (len(items) - 1).bit_length(), len(items[0])
+        padding = [None] * (width * (size - len(items)))
+        _, cursor = self._execute(_spread(sql, size, width), [*chain.from_iterable(items), *padding, *parameters])
+        return cursor.rowcount, cursor.lastrowid or 0
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """A transaction in the transaction: what happens inside is undone where an exception leaves it."""
@@ -106,7 +123,7 @@ class Session:
 def _statements(sql: str, items: Sequence[Sequence[object]]) -> Iterator[tuple[str, list[object]]]:
     start = 0
     while start < len(items):
-        size = min(_MAX_ITEMS, 1 << ((len(items) - start).bit_length() - 1))
+        size = min(MAX_ITEMS, 1 << ((len(items) - start).bit_length() - 1))
         chunk = items[start : start + size]
         yield _spread(sql, size, len(chunk[0])), list(chain.from_iterable(chunk))
         start += size
