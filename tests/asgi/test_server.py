@@ -137,7 +137,7 @@ class Serving:
         return self
 
     def __exit__(self, *_):
-        self._server.should_exit = True
+        self._server.stop()
         self._thread.join(10)
         assert not self._thread.is_alive()
 

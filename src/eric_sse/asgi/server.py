@@ -34,6 +34,7 @@ EXIT_WITHIN_S = 1.6
 
 MAX_PORT = 65_535
 
+_TICK_S = 1.0
 _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 65_535  # the kernel makes it as much as it allows
 _HEARD_AT_ONCE = 16  # new connections: some milliseconds of work
@@ -104,6 +105,8 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._on_started = on_started
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections.
@@ -117,6 +120,21 @@ class DrainingServer(uvicorn.Server):
             raise ConfigurationError("the application did not start; the log says why") from error
         if self._on_started is not None:
             self._on_started()
+
+    async def main_loop(self) -> None:
+        """Run until it is to stop. uvicorn looks ten times a second, which costs more than a thousand idle streams."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Begin to stop. May be called from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has stopped
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connections, end the streams, and let the rest finish."""
@@ -148,6 +166,7 @@ class DrainingServer(uvicorn.Server):
             watchdog.daemon = True
             watchdog.start()
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        self.stop()
 
 
 def _exit_now() -> None:
@@ -160,7 +179,7 @@ def _exit_now() -> None:
 def create_server(
     app: ASGIApp, service: Service, *, access_log: bool = False, on_started: Callable[[], None] | None = None
 ) -> DrainingServer:
-    """A server to run: ``run(sockets)`` blocks until a signal, or ``should_exit = True`` in any thread, ends it.
+    """A server to run: ``run(sockets)`` blocks until a signal, or `stop` in any thread, ends it.
 
     Args:
         app: What to serve; its lifespan closes the service.

@@ -65,7 +65,7 @@ def private_server(store: str) -> Iterator[Path]:
             ready.result()
             yield path
         finally:
-            server.should_exit = True
+            server.stop()
             thread.join(_STOP_TIMEOUT_S)
 
 
