@@ -11,9 +11,9 @@ logger = get_logger()
 
 _ENOUGH_BYTES = 4 * 1024  # the log has it all
 
-# ASGI has send() do nothing or raise OSError then. Where uvicorn has not noticed yet, what uvloop says of its closed
-# transport, a RuntimeError, comes through.
-_PEER_IS_GONE = (OSError, RuntimeError)
+PEER_IS_GONE = (OSError, RuntimeError)
+"""What ``send()`` raises when the peer is gone. ASGI has it do nothing or raise OSError; where uvicorn has not noticed
+yet, what uvloop says of its closed transport, a RuntimeError, comes through."""
 
 
 class BodyTransport(asyncio.Transport):
@@ -113,7 +113,7 @@ class BodyTransport(asyncio.Transport):
             self._is_sending = True
             try:
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
-            except _PEER_IS_GONE as error:
+            except PEER_IS_GONE as error:
                 logger.debug("an event stream's peer is gone: %s", error)
                 return
             self._is_sending = False
@@ -121,7 +121,7 @@ class BodyTransport(asyncio.Transport):
             if self._is_paused and self._size <= _ENOUGH_BYTES:
                 self._is_paused = False
                 self._protocol.resume_writing()
-        with contextlib.suppress(*_PEER_IS_GONE):
+        with contextlib.suppress(*PEER_IS_GONE):
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _wake(self) -> None:

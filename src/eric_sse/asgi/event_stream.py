@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from eric_sse._util import get_logger
-from eric_sse.asgi.body_transport import BodyTransport
+from eric_sse.asgi.body_transport import PEER_IS_GONE, BodyTransport
 from eric_sse.codec import encode_json
 from eric_sse.entities import MESSAGE_TYPE_ERROR
 from eric_sse.exception import EricError, InvalidMessageFormat
@@ -222,7 +222,7 @@ async def _send_chunks(fields: FieldsStream, send: Send) -> None:
         more = chunk is not None
         try:
             await send({"type": "http.response.body", "body": chunk or b"", "more_body": more})
-        except (OSError, RuntimeError) as error:  # as in BodyTransport
+        except PEER_IS_GONE as error:
             logger.debug("an event stream's peer is gone: %s", error)
             return
 

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from eric_sse.codec import decode_json
 from eric_sse.engines.sqlite.session import Session
+from eric_sse.engines.sqlite.views import LAST
 from eric_sse.exception import EricError, InvalidMessageFormat
 from eric_sse.log import Append, Appended, NewEntry
 from eric_sse.log.ports import DEDUP_WINDOW_S
 
-_LOGS = """WITH v (channel) AS ({})
-    SELECT json_group_array(json_array(l.channel, l.id, l.epoch, coalesce(
-        (SELECT offset FROM eric_messages WHERE log = l.id ORDER BY offset DESC LIMIT 1), l.trimmed
-    ))) FROM v CROSS JOIN eric_logs l ON l.channel = v.channel"""
+_LOGS = f"""WITH v (channel) AS ({{}})
+    SELECT json_group_array(json_array(l.channel, l.id, l.epoch, {LAST}))
+    FROM v CROSS JOIN eric_logs l ON l.channel = v.channel"""  # noqa: S608 - all of it is in this package
 _KNOWN = """WITH v (i, log, receiver, key) AS ({})
     SELECT json_group_array(json_array(v.i, k.offset)) FROM v
     CROSS JOIN eric_keys k ON k.log = v.log AND k.receiver = v.receiver AND k.key = v.key WHERE k.at > ?"""

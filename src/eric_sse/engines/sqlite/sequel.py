@@ -6,12 +6,13 @@ from collections.abc import Collection, Sequence
 from eric_sse.engines.sqlite.batch import Log, entry_problem
 from eric_sse.engines.sqlite.database import Database
 from eric_sse.engines.sqlite.session import MAX_ITEMS
+from eric_sse.engines.sqlite.views import LAST
 from eric_sse.log import Append, Appended
 
-_STORE = """INSERT INTO eric_messages (log, offset, receiver, at, data) SELECT * FROM ({})
-    WHERE column1 IS NOT NULL AND EXISTS (SELECT 1 FROM eric_logs l WHERE l.id = ? AND l.epoch = ? AND coalesce(
-        (SELECT offset FROM eric_messages WHERE log = l.id ORDER BY offset DESC LIMIT 1), l.trimmed
-    ) = ?)"""
+_STORE = f"""INSERT INTO eric_messages (log, offset, receiver, at, data) SELECT * FROM ({{}})
+    WHERE column1 IS NOT NULL AND EXISTS (
+        SELECT 1 FROM eric_logs l WHERE l.id = ? AND l.epoch = ? AND {LAST} = ?
+    )"""  # noqa: S608 - all of it is in this package
 
 
 class Sequel:
