@@ -13,6 +13,7 @@ from eric_sse.engines.sqlite.retention import Trimmer, note_removal
 from eric_sse.engines.sqlite.sequel import Sequel
 from eric_sse.engines.sqlite.session import Parameters, Session
 from eric_sse.engines.sqlite.views import HEADS, count_sql, data_sql, head_from, page_sql, view_parameters
+from eric_sse.engines.sqlite.wal import WalRoom
 from eric_sse.exception import ChannelNotFound, EricError, RepositoryError, StoreUnavailable
 from eric_sse.log import Append, Appended, Entry, Head, MessageLog, Page, Retention, View
 from eric_sse.log.ports import DEFAULT_PAGE_BYTES, DEFAULT_PAGE_MESSAGES, cut_page, new_epoch
@@ -42,6 +43,7 @@ class SqliteLog(MessageLog):
         self._notifier = notifier
         self._trimmer = Trimmer(database)
         self._sequel = Sequel(database)
+        self._wal_room = WalRoom(database)
         self._waiting: deque[_Job] = deque()
 
     def create(self, channel_id: str, retention: Retention) -> bool:
@@ -64,6 +66,7 @@ class SqliteLog(MessageLog):
             if self._withdraw(job):
                 raise
         self._trimmer.trim_if_due()
+        self._wal_room.note_commit()
         return job.result()
 
     def read(

@@ -3,6 +3,7 @@
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,9 +20,9 @@ logger = get_logger()
 # A commit becomes visible some time after its bytes were written, when they are on the disk, and nothing tells when. So
 # after a write there are some more looks, in seconds: often while a disk may take so long, then ever less.
 _LOOKS_S = (0.001, 0.001, 0.002, 0.004, 0.008, *[0.016] * 16, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-# While this process writes: its own messages are known, and those of others come so much later. A look costs as much as
-# storing a message.
-_OWN_PAUSE_S = 0.025
+# While this process writes, there is a look so often at most: its own messages are known, and those of others come so
+# much later. A look costs as much as storing some messages.
+_OWN_PAUSE_S = 0.02
 # Where nothing can be watched.
 _POLL_S = 0.02
 _RETRY_S = 1.0
@@ -110,7 +111,7 @@ class _Watcher(threading.Thread):
         self._told = told
         self._state_lock = threading.Lock()
         self._ended = False
-        self._wrote = False
+        self._wrote_at = -_OWN_PAUSE_S
         # Opens the log, which is then there to be watched; what is committed after the second look is noticed.
         self._look()
         self._watch = _try_to_watch(database)
@@ -127,7 +128,7 @@ class _Watcher(threading.Thread):
         self.close_files()
 
     def saw(self, before: int, newest: int) -> None:
-        self._wrote = True
+        self._wrote_at = time.monotonic()
         with self._state_lock:
             if self._state.newest == before:
                 self._state = _State(newest, self._state.removals)
@@ -152,15 +153,17 @@ class _Watcher(threading.Thread):
         return False
 
     def _await_write(self, watch: FileWatch, timeout_s: float | None) -> bool:
-        if not self._wait(timeout_s, watch.fd):
+        if not self._wait(None if timeout_s is None else max(timeout_s, self._pause_s()), watch.fd):
             return False
-        # What is being written is not visible yet; and a busy store must not keep this thread busy.
-        self._wait(_OWN_PAUSE_S if self._wrote else _LOOKS_S[0])
-        self._wrote = False
+        self._wait(self._pause_s())
         if watch.drain():
             watch.close()
             self._watch = _try_to_watch(self._database)
         return True
+
+    def _pause_s(self) -> float:
+        """How long not to look: what is being written is not visible yet."""
+        return _OWN_PAUSE_S if time.monotonic() - self._wrote_at < _OWN_PAUSE_S else _LOOKS_S[0]
 
     def _wait(self, timeout_s: float | None, *files: int) -> bool:
         """Wait for one of the files, or the end. Returns whether there is anything to read."""

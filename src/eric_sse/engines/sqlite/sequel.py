@@ -9,8 +9,8 @@ from eric_sse.engines.sqlite.session import MAX_ITEMS
 from eric_sse.engines.sqlite.views import LAST
 from eric_sse.log import Append, Appended
 
-_STORE = f"""INSERT INTO eric_messages (log, offset, receiver, at, data) SELECT * FROM ({{}})
-    WHERE column1 IS NOT NULL AND EXISTS (
+_STORE = f"""INSERT INTO eric_messages (log, offset, receiver, at, data) WITH v (offset, receiver, data) AS ({{}})
+    SELECT ?, offset, receiver, ?, data FROM v WHERE offset <> 0 AND EXISTS (
         SELECT 1 FROM eric_logs l WHERE l.id = ? AND l.epoch = ? AND {LAST} = ?
     )"""  # noqa: S608 - all of it is in this package
 
@@ -48,19 +48,22 @@ class Sequel:
         log = self._log
         if log is None or not 0 < sum(len(append.entries) for append in appends) <= MAX_ITEMS:
             return None
-        if not all(_is_plain(append, log) for append in appends):
-            return None
         now, last = time.time_ns() // 1_000_000, log.last
-        rows: list[tuple[int, int, str, int, bytes]] = []
+        items: list[tuple[int, str, bytearray]] = []
         outcomes = []
         for append in appends:
+            if not _is_plain(append, log):
+                return None
             offsets = list(range(last + 1, last + 1 + len(append.entries)))
             outcomes.append(Appended(log.epoch, offsets, last))
             for offset, entry in zip(offsets, append.entries, strict=True):
-                rows.append((log.id, offset, entry.receiver or "", now, entry.data))
+                # For each parameter of another type, bytes among them, the sqlite3 module looks for an adapter.
+                items.append((offset, entry.receiver or "", bytearray(entry.data)))
             last += len(offsets)
         self._log = None  # until it is stored
-        self.stored, self.last_id = self._database.store_at_once(_STORE, rows, log.id, log.epoch, log.last)
+        self.stored, self.last_id = self._database.store_at_once(
+            _STORE, items, log.id, now, log.id, log.epoch, log.last
+        )
         if not self.stored:
             return None
         self._log = Log(log.channel, log.id, log.epoch, last)
@@ -69,6 +72,9 @@ class Sequel:
 
 def _is_plain(append: Append, log: Log) -> bool:
     """Whether nothing but the log's last offset is to be known of the store."""
-    if append.channel_id != log.channel or append.refusal(log.epoch) is not None:
+    if append.channel_id != log.channel or append.refusal(log.epoch) or entry_problem(append.entries):
         return False
-    return all(entry.key is None for entry in append.entries) and entry_problem(append.entries) is None
+    for entry in append.entries:  # all() would take twice as long
+        if entry.key is not None:
+            return False
+    return True

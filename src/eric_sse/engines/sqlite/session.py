@@ -82,7 +82,7 @@ class Session:
         """Insert up to `MAX_ITEMS` items with one statement, which also without a transaction stores all or none.
 
         Args:
-            sql: As for `bulk`. It must pass over items that begin with NULL, with which their number is made even.
+            sql: As for `bulk`. It must pass over items that begin with 0, with which their number is rounded up.
             items: Rows of equal length.
             parameters: Those that come after them.
 
@@ -90,7 +90,7 @@ class Session:
             How many rows went in, and the row id of the last.
         """
         size, width = 1 << (len(items) - 1).bit_length(), len(items[0])
-        padding = [None] * (width * (size - len(items)))
+        padding = [0] * (width * (size - len(items)))
         _, cursor = self._execute(_spread(sql, size, width), [*chain.from_iterable(items), *padding, *parameters])
         return cursor.rowcount, cursor.lastrowid or 0
 
