@@ -1,5 +1,6 @@
 """Room in the write-ahead log, made before it is needed."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +47,10 @@ class WalRoom:
         # loses none.
         with self._database.write(), self._path.open("r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
+            missing = bytes(max(0, _BYTES - size))
             try:
-                file.write(bytes(max(0, _BYTES - size)))
+                if file.write(missing) < len(missing):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(size)
