@@ -52,11 +52,14 @@ class Sequel:
         items: list[tuple[int, str, bytearray]] = []
         outcomes = []
         for append in appends:
-            if not _is_plain(append, log):
+            # What takes more than the log's last offset to know is for a batch.
+            if append.channel_id != log.channel or append.refusal(log.epoch) or entry_problem(append.entries):
                 return None
             offsets = list(range(last + 1, last + 1 + len(append.entries)))
             outcomes.append(Appended(log.epoch, offsets, last))
             for offset, entry in zip(offsets, append.entries, strict=True):
+                if entry.key is not None:
+                    return None
                 # For each parameter of another type, bytes among them, the sqlite3 module looks for an adapter.
                 items.append((offset, entry.receiver or "", bytearray(entry.data)))
             last += len(offsets)
@@ -68,13 +71,3 @@ class Sequel:
             return None
         self._log = Log(log.channel, log.id, log.epoch, last)
         return outcomes
-
-
-def _is_plain(append: Append, log: Log) -> bool:
-    """Whether nothing but the log's last offset is to be known of the store."""
-    if append.channel_id != log.channel or append.refusal(log.epoch) or entry_problem(append.entries):
-        return False
-    for entry in append.entries:  # all() would take twice as long
-        if entry.key is not None:
-            return False
-    return True

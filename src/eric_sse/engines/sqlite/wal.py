@@ -1,6 +1,5 @@
 """Room in the write-ahead log, made before it is needed."""
 
-import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -47,11 +46,11 @@ class WalRoom:
         # loses none.
         with self._database.write(), self._path.open("r+b", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
-            missing = bytes(max(0, _BYTES - size))
+            room = bytes(max(0, _BYTES - size))
+            is_complete = False
             try:
-                if file.write(missing) < len(missing):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                is_complete = file.write(room) == len(room)
                 os.fsync(file.fileno())
-            except OSError:
-                file.truncate(size)
-                raise
+            finally:
+                if not is_complete:
+                    file.truncate(size)
