@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -91,12 +92,25 @@ def test_no_room_on_the_disk(tmp_path: Path):
 
 
 def test_somebody_else_writes(engine: SqliteEngine, tmp_path: Path):
-    """While another process is in a transaction no room is made, and the publish does not fail."""
-    append(engine, wal._EVERY_COMMITS - 1)
+    """While another process is in a transaction no room is made, and nobody waits."""
     room = wal.WalRoom(engine._database)
     with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         size = (tmp_path / "a.db-wal").stat().st_size
+        began = time.monotonic()
         for _ in range(wal._EVERY_COMMITS):
-            room.note_commit()
+            room.make_if_due()
         assert (tmp_path / "a.db-wal").stat().st_size == size
+        assert time.monotonic() - began < 0.1
+
+
+def test_a_link_to_the_file(tmp_path: Path):
+    """The log is beside the file; what is beside the link, and has such a name, is somebody else's."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "a.db").symlink_to(tmp_path / "real" / "b.db")
+    (tmp_path / "a.db-wal").write_bytes(b"mine")
+    with open_sqlite(f"sqlite:///{tmp_path}/a.db") as engine:
+        engine.log.create("c", Retention(None, None))
+        append(engine, wal._EVERY_COMMITS)
+        assert (tmp_path / "real" / "b.db-wal").stat().st_size == wal._BYTES
+    assert (tmp_path / "a.db-wal").read_bytes() == b"mine"

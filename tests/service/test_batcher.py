@@ -237,6 +237,28 @@ async def test_a_store_that_comes_back_is_used_again(batcher, log, monkeypatch):
     assert batcher._messages == 0
 
 
+async def test_without_a_thread_nothing_is_taken(batcher, threads, monkeypatch):
+    """Where the commit cannot be started its callers are told, and the next one is tried."""
+
+    def refuse(*_):
+        raise StoreUnavailable("no thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "start", refuse)
+        with pytest.raises(StoreUnavailable, match="no thread"):
+            await batcher.publish(append())
+    assert (await batcher.publish(append())).offsets == [1]
+
+
+async def test_an_engine_that_tells_of_too_few(batcher, log, monkeypatch):
+    """Its callers are told that nobody knows, and the next commit works."""
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append_group", lambda _: [])
+        with pytest.raises(OutcomeUnknown, match="told of 0 appends, not of 1"):
+            await batcher.publish(append())
+    assert (await batcher.publish(append())).offsets == [1]
+
+
 async def test_those_who_listen_are_told_after_the_commit(engine, batcher):
     """One wake-up for each channel of a group, and not before it can be read."""
     engine.log.create("d", Retention())

@@ -93,6 +93,40 @@ def test_a_loop_that_is_gone_is_not_told(one, gate):
     assert asyncio.run(one.run(int)) == 0
 
 
+async def test_closing_when_the_loop_is_gone(one, gate):
+    """What waited for a loop that is closed is told to nobody, and the threads end."""
+
+    async def leave():
+        for _ in range(2):
+            asyncio.create_task(one.run(gate.wait))  # noqa: RUF006
+        await asyncio.sleep(0.01)
+
+    await asyncio.to_thread(asyncio.run, leave())
+    one.close()
+    gate.set()
+    while "eric_sse-store" in {thread.name for thread in threading.enumerate()}:
+        await asyncio.sleep(0.001)
+
+
+async def test_no_thread_is_to_be_had(one, monkeypatch):
+    """A system that gives no thread is an error for who called; when it gives one again, calls are made."""
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StoreUnavailable, match="no thread"):
+            await one.run(int)
+    assert await one.run(int) == 0
+
+
+async def test_what_no_future_takes(one):
+    """A StopIteration that a driver lets slip is an error like any other."""
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await one.run(next, iter(()))
+
+
 async def test_a_thread_outlives_what_ends_a_program(one):
     """A panic in a store's driver is an error for who called, and the next call is made."""
 

@@ -118,7 +118,10 @@ class Batcher:
             return
         self._take_batch()
         self._begun = time.monotonic()
-        self._threads.start(partial(self._store, [waiting.append for waiting in self._batch]), self._finish)
+        try:
+            self._threads.start(partial(self._store, [waiting.append for waiting in self._batch]), self._finish)
+        except StoreUnavailable as error:
+            self._finish(None, error)
         if self._timer is None:
             self._watch()
 
@@ -182,6 +185,8 @@ class Batcher:
 
     def _store(self, appends: list[Append]) -> Sequence[Appended | Exception]:
         outcomes = self._log.append_group(appends)
+        if len(outcomes) != len(appends):
+            raise OutcomeUnknown(f"the engine told of {len(outcomes)} appends, not of {len(appends)}; {_UNKNOWN}")
         self._telling = threading.get_ident()
         try:
             self._notifier.wake({append.channel_id for append in appends})

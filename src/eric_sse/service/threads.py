@@ -43,17 +43,16 @@ class StoreThreads:
         """Have ``call`` run, and ``then`` be called on the event loop with what it returned or raised.
 
         Raises:
-            StoreUnavailable: The threads are closed.
+            StoreUnavailable: The threads are closed, or the system gives none.
         """
         if self._closed:
             raise StoreUnavailable(_CLOSED)
         if self._inline:
             then(*_outcome(call))
             return
-        self._calls.put((asyncio.get_running_loop(), call, then))
         if self._started < self._count:
-            self._started += 1
-            threading.Thread(target=_work, args=(self._calls,), name="eric_sse-store", daemon=True).start()
+            self._start_thread()
+        self._calls.put((asyncio.get_running_loop(), call, then))
 
     async def run(self, call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """Run ``call``, however long it takes; where it has not begun when this is cancelled, it never does.
@@ -87,9 +86,19 @@ class StoreThreads:
         with contextlib.suppress(Empty):
             while (waiting := self._calls.get_nowait()) is not None:
                 _, _, then = waiting
-                then(None, StoreUnavailable(_CLOSED))
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                    then(None, StoreUnavailable(_CLOSED))
         for _ in range(self._started):
             self._calls.put(None)
+
+    def _start_thread(self) -> None:
+        try:
+            threading.Thread(target=_work, args=(self._calls,), name="eric_sse-store", daemon=True).start()
+        except RuntimeError as error:
+            if not self._started:
+                raise StoreUnavailable(f"there is no thread for the store ({error}): allow the server more") from error
+        else:
+            self._started += 1
 
 
 def _work(calls: "SimpleQueue[_Call | None]") -> None:
@@ -110,6 +119,8 @@ def _perform(loop: asyncio.AbstractEventLoop, call: Callable[[], Any], then: _Th
 def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
         return call(), None
+    except StopIteration as error:  # no future takes one
+        return None, RuntimeError(f"a call to the store raised {error!r}")
     except Exception as error:  # noqa: BLE001 - for whoever waits
         return None, error
 

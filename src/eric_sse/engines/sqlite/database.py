@@ -1,5 +1,6 @@
 """Connections and transactions: one writer behind a lock, readers beside it, and the application's own connection."""
 
+import os
 import sqlite3
 import threading
 import time
@@ -69,6 +70,11 @@ class Database:
         """Whether this thread is in a transaction, of the engine's or of the application's."""
         return self._ambient.session is not None
 
+    @property
+    def wal_path(self) -> str:
+        """Its write-ahead log, which SQLite keeps beside the file itself, where the path is a link."""
+        return f"{os.path.realpath(self.path)}-wal"
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Have ``action`` called when the engine's transaction of this thread was committed; now where there is none.
 
@@ -132,9 +138,12 @@ class Database:
                 yield self._ambient.session
             return
         with self.turn:
-            session = self._begin()
-            self._ambient.session = session
+            self._require_open()
+            session = Session(self._open_writer(), self.path)
             try:
+                # Where a signal handler's exception comes while it waits, it has begun all the same.
+                session.run("BEGIN IMMEDIATE")
+                self._ambient.session = session
                 yield session
                 self._commit(session)
             except BaseException:
@@ -236,12 +245,6 @@ class Database:
             if not schema.is_current(session, self.path):
                 with self.write() as writing:
                     schema.migrate(writing, self.path)
-
-    def _begin(self) -> Session:
-        self._require_open()
-        session = Session(self._open_writer(), self.path)
-        session.run("BEGIN IMMEDIATE")
-        return session
 
     @staticmethod
     def _commit(session: Session) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate, islice
 
 from eric_sse.codec import decode_json
@@ -14,12 +15,13 @@ from eric_sse.engines.sqlite.sequel import Sequel
 from eric_sse.engines.sqlite.session import Parameters, Session
 from eric_sse.engines.sqlite.views import HEADS, count_sql, data_sql, head_from, page_sql, view_parameters
 from eric_sse.engines.sqlite.wal import WalRoom
-from eric_sse.exception import ChannelNotFound, EricError, RepositoryError, StoreUnavailable
+from eric_sse.exception import ChannelNotFound, EricError, OutcomeUnknown, RepositoryError, StoreUnavailable
 from eric_sse.log import Append, Appended, Entry, Head, MessageLog, Page, Retention, View
 from eric_sse.log.ports import DEFAULT_PAGE_BYTES, DEFAULT_PAGE_MESSAGES, cut_page, new_epoch
 
 # Up to so many bytes a page's data comes out in one value; beyond it, row by row.
 _PACKED_BYTES = 64 * 1024 * 1024
+_INTERRUPTED = "its thread was interrupted: stored or not, nobody knows; repeat it with the same message id"
 _CREATE = """INSERT INTO eric_logs (channel, epoch, max_messages, max_age_s) VALUES (?, ?, ?, ?)
     ON CONFLICT (channel) DO NOTHING"""
 _DROP = (
@@ -55,6 +57,9 @@ class SqliteLog(MessageLog):
         if self._database.in_transaction:
             with self._database.write() as session:
                 return Batch(session, appends).store()
+        # Before anything is stored: they may wait, and what is stored is to be told at once.
+        self._trimmer.trim_if_due()
+        self._wal_room.make_if_due()
         job = _Job(appends)
         self._waiting.append(job)
         try:
@@ -65,8 +70,11 @@ class SqliteLog(MessageLog):
         except StoreUnavailable:
             if self._withdraw(job):
                 raise
-        self._trimmer.trim_if_due()
-        self._wal_room.note_commit()
+        except BaseException:
+            # Interrupted: it is not to be stored by who comes next. Another thread may be storing it already.
+            with suppress(ValueError):
+                self._waiting.remove(job)
+            raise
         return job.result()
 
     def read(
@@ -122,8 +130,11 @@ class SqliteLog(MessageLog):
         self._waiting = deque()
 
     def _commit_waiting(self) -> None:
-        jobs = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        jobs: list[_Job] = []
         try:
+            with suppress(IndexError):  # others may withdraw theirs meanwhile
+                while True:
+                    jobs.append(self._waiting.popleft())
             outcomes = iter(self._store([append for job in jobs for append in job.appends]))
         except BaseException as error:
             for job in jobs:
@@ -188,7 +199,7 @@ class _Job:
             # A new one: threads would write their tracebacks into the same.
             raise type(self._error)(*self._error.args) from self._error.__cause__
         if self._error is not None:
-            raise RepositoryError("the thread that stored this was interrupted; nothing was stored") from self._error
+            raise OutcomeUnknown(_INTERRUPTED) from self._error
         return self._outcomes
 
 

@@ -64,12 +64,11 @@ class SqliteNotifier(Notifier):
         self._database.after_commit(lambda: self._local.wake(channels))
 
     def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
-        end = self._local.listen(callback)
         with self._lock:
             if self._thread is None:
                 self._thread = _Watcher(self._database, self._local)
                 self._thread.start()
-        return end
+        return self._local.listen(callback)
 
     @property
     def healthy(self) -> bool:
@@ -83,8 +82,9 @@ class SqliteNotifier(Notifier):
             before: The row id before the first of them.
             newest: That of the last.
         """
-        if self._thread is not None:
-            self._thread.saw(before, newest)
+        thread = self._thread
+        if thread is not None:
+            thread.saw(before, newest)
 
     def close(self) -> None:
         """End the thread. Idempotent."""
@@ -202,7 +202,7 @@ class _Watcher(threading.Thread):
 
 def _try_to_watch(database: Database) -> FileWatch | None:
     try:
-        return FileWatch(f"{database.path}-wal")
+        return FileWatch(database.wal_path)
     except OSError as error:
         logger.info("%s cannot be watched (%s): looking %d times a second instead", database.path, error, 1 / _POLL_S)
         return None

@@ -1,10 +1,11 @@
 """Room in the write-ahead log, made before it is needed."""
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from eric_sse.engines.sqlite.database import Database
+from eric_sse.engines.sqlite.session import Session
 from eric_sse.exception import RepositoryError
 
 # SQLite begins the log anew when a checkpoint has emptied it, which is due at 1,000 pages; and the last commit's.
@@ -26,25 +27,27 @@ class WalRoom:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._path = Path(f"{database.path}-wal")
         self._commits = 0
 
-    def note_commit(self) -> None:
-        """Make room now and then, where it is not there; not inside of a transaction.
+    def make_if_due(self) -> None:
+        """Make room before every so many commits, where it is not there, and nobody writes. Waits for nobody.
 
-        Never raises: without it nothing is lost but time.
+        Where it fails nothing is lost but time.
         """
         self._commits += 1
         if self._commits % _EVERY_COMMITS == 0:
             with suppress(OSError, RepositoryError):
-                self._make_room()
+                self._make()
 
-    def _make_room(self) -> None:
-        if self._path.stat().st_size >= _BYTES:
+    def _make(self) -> None:
+        path = Path(self._database.wal_path)
+        if path.stat().st_size >= _BYTES:
             return
-        # A transaction: no process writes to the log meanwhile. SQLite's locks are not on this file, so that closing it
-        # loses none.
-        with self._database.write(), self._path.open("r+b", buffering=0) as file:
+        # In a transaction: no process writes to the log meanwhile. On a connection of its own, that need not wait.
+        with closing(self._database.connect()) as connection, path.open("ab", buffering=0) as file:
+            session = Session(connection, self._database.path)
+            session.run("PRAGMA busy_timeout = 0")
+            session.run("BEGIN IMMEDIATE")
             size = file.seek(0, os.SEEK_END)
             room = bytes(max(0, _BYTES - size))
             is_complete = False
