@@ -1,5 +1,7 @@
 """Settings come from the environment, and ``build`` puts together an application that obeys them."""
 
+import os
+
 import httpx2
 import pytest
 from pydantic import ValidationError
@@ -93,3 +95,15 @@ async def test_the_engine_stays_the_caller_s_to_close(engine):
     async with service:
         await service.create_channel("a")
     assert engine.channels.settings("a") is not None
+
+
+@pytest.mark.parametrize("variable", [None, "OTEL_SERVICE_NAME", "FASTAPI_OTEL_AUTO_CONFIGURE"])
+def test_telemetry_is_looked_for_where_the_environment_speaks_of_it(monkeypatch, engine, variable):
+    """FastAPI looks at each request whether there is any; where nothing speaks of it, that time is spared."""
+    for name in list(os.environ):
+        if "OTEL_" in name:
+            monkeypatch.delenv(name)
+    if variable is not None:
+        monkeypatch.setenv(variable, "x")
+    app, _ = build(engine, Settings())
+    assert app._telemetry["tracing"] is (variable is not None)

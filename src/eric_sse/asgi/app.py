@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from eric_sse.asgi import problems
@@ -16,7 +17,10 @@ DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 def create_app(
-    service: Service, cors_origins: Sequence[str] = (), max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    service: Service,
+    cors_origins: Sequence[str] = (),
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    telemetry: TelemetryConfig | None = None,
 ) -> FastAPI:
     """The application that serves ``service`` over HTTP. Run it, or mount it in an application of yours.
 
@@ -26,6 +30,7 @@ def create_app(
         service: What it serves.
         cors_origins: Origins whose pages may use it; ``*`` for all.
         max_body_bytes: Larger bodies are refused.
+        telemetry: OpenTelemetry, as FastAPI takes it.
 
     Example:
         >>> app = FastAPI()
@@ -43,6 +48,7 @@ def create_app(
         lifespan=lifespan,
         responses=problems.OPENAPI,
         redirect_slashes=False,
+        telemetry=telemetry,
     )
     problems.install(app)
     for routes in (channel_routes, listener_routes, message_routes, stream_routes, health_routes):

@@ -50,16 +50,16 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._detail = f"the body is larger than {max_bytes} bytes; send it in pieces, or raise max_body_bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        detail = f"the body is larger than {self._max_bytes} bytes; send it in pieces, or raise max_body_bytes"
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_bytes:
-            await problem(413, detail)(scope, receive, send)
+            await problem(413, self._detail)(scope, receive, send)
             return
         received = 0
 
@@ -68,7 +68,7 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._max_bytes:
-                raise HTTPException(413, detail)
+                raise HTTPException(413, self._detail)
             return message
 
         await self._app(scope, receive_limited, send)
