@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from eric_sse.engines.sqlite import SqliteEngine, open_sqlite
 from eric_sse.engines.sqlite.errors import translate, translate_commit
 from eric_sse.exception import InvalidMessageFormat, OutcomeUnknown, RepositoryError, StoreFull, StoreUnavailable
 from eric_sse.log import Append, Appended, NewEntry, Retention, View
+from tests.support.sqlite_locks import locked_for, thread_in_a_transaction
 
 
 @pytest.fixture
@@ -47,31 +47,15 @@ def test_busy(engine: SqliteEngine, tmp_path: Path):
 
 def test_busy_for_a_moment(engine: SqliteEngine, tmp_path: Path):
     """A lock that is given back in time is waited for."""
-    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(0.03, other.execute, ("ROLLBACK",))
-        timer.start()
+    with locked_for(tmp_path / "a.db", 0.03):
         engine.log.append("c", [NewEntry(b"1")])
-        timer.join()
     assert _texts(engine) == [b"1"]
 
 
 def test_long_transaction_of_another_thread(engine: SqliteEngine):
     """A thread that stays in a transaction is not waited for beyond the timeout, and nothing is stored later."""
-    inside, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        with engine.storage.transaction():
-            inside.set()
-            leave.wait(10)
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    inside.wait(10)
-    with pytest.raises(StoreUnavailable, match="another thread"):
+    with thread_in_a_transaction(engine), pytest.raises(StoreUnavailable, match="another thread"):
         engine.log.append("c", [NewEntry(b"1")])
-    leave.set()
-    thread.join()
     engine.log.append("c", [NewEntry(b"2")])
     assert _texts(engine) == [b"2"]
 

@@ -2,10 +2,8 @@
 
 import contextlib
 import signal
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from eric_sse.engines.sqlite import SqliteEngine, open_sqlite
 from eric_sse.exception import OutcomeUnknown
 from eric_sse.log import NewEntry, Retention, View
+from tests.support.sqlite_locks import locked_for, thread_in_a_transaction
 
 
 class TimeLimit(Exception):
@@ -44,17 +43,6 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-@contextlib.contextmanager
-def locked(path: Path, seconds: float) -> Iterator[None]:
-    """Have somebody else hold the write lock, for so long."""
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(seconds, other.execute, ("ROLLBACK",))
-        timer.start()
-        yield
-        timer.join()
-
-
 def texts(engine: SqliteEngine) -> list[bytes]:
     """What the channel holds."""
     return [entry.data for entry in engine.log.read("c", 0, View.EVERYTHING).entries]
@@ -62,7 +50,7 @@ def texts(engine: SqliteEngine) -> list[bytes]:
 
 def test_while_a_transaction_waits_to_begin(engine: SqliteEngine, tmp_path: Path):
     """It does not stay open: what is stored afterwards is stored, and others can write."""
-    with locked(tmp_path / "a.db", 0.2), pytest.raises(TimeLimit), time_limit(0.05):
+    with locked_for(tmp_path / "a.db", 0.2), pytest.raises(TimeLimit), time_limit(0.05):
         engine.cursors.create("c", ["l"])
     engine.log.append("c", [NewEntry(b"2")])
     with open_sqlite(f"sqlite:///{tmp_path}/a.db?busy_timeout_ms=100") as other:
@@ -72,20 +60,8 @@ def test_while_a_transaction_waits_to_begin(engine: SqliteEngine, tmp_path: Path
 
 def test_while_it_waits_for_its_turn(engine: SqliteEngine):
     """An append that was given up is not stored by the next one."""
-    inside, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        with engine.storage.transaction():
-            inside.set()
-            leave.wait(10)
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    inside.wait(10)
-    with pytest.raises(TimeLimit), time_limit(0.05):
+    with thread_in_a_transaction(engine), pytest.raises(TimeLimit), time_limit(0.05):
         engine.log.append("c", [NewEntry(b"given up")])
-    leave.set()
-    thread.join()
     engine.log.append("c", [NewEntry(b"2")])
     assert texts(engine) == [b"1", b"2"]
 
@@ -107,7 +83,7 @@ def test_while_it_stores_for_others(engine: SqliteEngine, tmp_path: Path):
             engine.log.append("c", [NewEntry(b"2")])
 
     thread = threading.Thread(target=append)
-    with locked(tmp_path / "a.db", 0.4), time_limit(0.2), pytest.raises(TimeLimit):
+    with locked_for(tmp_path / "a.db", 0.4), time_limit(0.2), pytest.raises(TimeLimit):
         append_both()
     thread.join(10)
     assert (len(told), sorted(texts(engine))) == (1, [b"1", b"2", b"another thread's"])
