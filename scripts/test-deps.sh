@@ -11,6 +11,7 @@ package_of() {
         curl) echo curl ;;              # the documentation's examples
         node) echo nodejs ;;            # npm's eventsource-parser reads what ours writes; pyright
         npm) echo npm ;;
+        openssl) echo openssl ;;        # certificates
         initdb) echo postgresql ;;      # PostgreSQL's engine
         redis-server) echo redis-server ;; # Redis's engine; the package eric-redis-queues
         *) echo "test-deps: unknown program $1" >&2; exit 1 ;;
@@ -21,7 +22,7 @@ package_of() {
 is_there() { command -v "$1" >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/"$1" >/dev/null 2>&1; }
 
 missing=
-for program in ${*:-chromium curl initdb node npm redis-server}; do
+for program in ${*:-chromium curl initdb node npm openssl redis-server}; do
     is_there "$program" || missing="$missing $(package_of "$program")"
 done
 # shellcheck disable=SC2086 # words

@@ -11,6 +11,7 @@ import pytest
 
 from eric_sse.cli.serve import without_password
 from eric_sse.engines import open_engine
+from support.certificates import make_certificate
 from support.commands import eric, eric_here, started
 from support.server import running_server
 
@@ -60,6 +61,26 @@ def test_it_listens_on_a_unix_socket_and_takes_it_away_with_it(store, tmp_path):
         assert server.url == f"unix:{path}"
         assert eric("channel", "create", "news", "--url", server.url).out == "news\n"
     assert not path.exists()
+
+
+def test_it_speaks_tls(store, tmp_path):
+    """With a certificate the line's URL begins with https, and commands work on it that trust the certificate."""
+    certificate = make_certificate(tmp_path)
+    key = certificate.with_name("key.pem")
+    with running_server(store, "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)) as server:
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        refused = eric("channel", "create", "news", "--url", server.url)
+        assert (refused.status, "certificate verify failed" in refused.err) == (1, True)
+        created = eric("channel", "create", "news", "--url", server.url, env={"SSL_CERT_FILE": str(certificate)})
+        assert created.out == "news\n"
+
+
+def test_tls_by_halves_is_refused(store, capsys):
+    """A key without a certificate, and TLS on a unix-domain socket, are of no use."""
+    key = eric_here(capsys, "serve", "--store", store, "--ssl-keyfile", "key.pem")
+    assert (key.status, "without --ssl-certfile" in key.err) == (2, True)
+    both = eric_here(capsys, "serve", "--store", store, "--ssl-certfile", "cert.pem", "--uds", "socket")
+    assert (both.status, "not both" in both.err) == (2, True)
 
 
 def test_beyond_loopback_it_warns_that_anybody_may_connect(store):

@@ -1,6 +1,5 @@
 """The real server: what it binds to, what it makes of odd HTTP, and that it stops."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -14,11 +13,11 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from eric_sse.asgi import create_app
 from eric_sse.asgi.server import bind, bind_unix, create_server
 from eric_sse.engines.memory import open_memory
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service, ServiceOptions
+from support.serving import Serving, open_stream, read_until
 
 HOST = b"Host: test\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -109,78 +108,6 @@ class TestBindUnix:
             bind_unix(tmp_path / name)
 
 
-class Serving:
-    """A server in a thread of its own, with a channel "c"."""
-
-    def __init__(self, options):
-        self._socket = bind("127.0.0.1", 0)
-        self.port = self._socket.getsockname()[1]
-        self._started = threading.Event()
-        self._options = options
-        self._thread = threading.Thread(target=self._serve)
-
-    def _serve(self):
-        with open_memory() as engine:
-            self.service = Service(engine, self._options)
-            app = create_app(self.service)
-            self._server = create_server(app, self.service, on_started=self._note_start)
-            self._server.run([self._socket])
-
-    def _note_start(self):
-        self.loop = asyncio.get_running_loop()
-        self._started.set()
-
-    def __enter__(self):
-        self._thread.start()
-        assert self._started.wait(10)
-        httpx2.post(f"http://127.0.0.1:{self.port}/channels", json={"id": "c"}).raise_for_status()
-        return self
-
-    def __exit__(self, *_):
-        self._server.stop()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    def connect(self, **options):
-        """A connection."""
-        client = socket.socket()
-        client.settimeout(5)
-        for name, value in options.items():
-            client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
-        client.connect(("127.0.0.1", self.port))
-        return client
-
-    def talk(self, request, until):
-        """What is answered to bytes, up to the bytes that are waited for."""
-        with self.connect() as client:
-            client.sendall(request)
-            return read_until(client, until)
-
-    def publish(self, payload):
-        """Publish a message."""
-        url = f"http://127.0.0.1:{self.port}/channels/c/messages"
-        httpx2.post(url, json={"payload": payload}).raise_for_status()
-
-    def streams(self):
-        """How many streams are open."""
-        return httpx2.get(f"http://127.0.0.1:{self.port}/channels/c").json()["streams"]
-
-    def await_streams(self, count):
-        """Return when so many streams are open."""
-        deadline = time.monotonic() + 5
-        while self.streams() != count:
-            assert time.monotonic() < deadline, f"{self.streams()} streams are open, not {count}"
-
-
-def read_until(client, until):
-    """Read from a socket until there are those bytes, or until its end."""
-    received = b""
-    while until not in received and (data := client.recv(65536)):
-        received += data
-    assert until in received, received
-    return received
-
-
 @pytest.fixture(scope="module")
 def serving():
     """A server."""
@@ -243,17 +170,10 @@ class TestOddHttp:
 class TestStreams:
     """Peers that go away, and peers that do not."""
 
-    def open(self, serving, **options):
-        """An open stream."""
-        client = serving.connect(**options)
-        client.sendall(b"GET /channels/c/events HTTP/1.1\r\n" + HOST + b"\r\n")
-        read_until(client, b"retry:")
-        return client
-
     @pytest.mark.parametrize("way", ["close", "reset", "half"])
     def test_a_peer_that_leaves(self, serving, way, caplog):
         """However it goes, its stream is let go, and nothing is logged as an error."""
-        client = self.open(serving)
+        client = open_stream(serving)
         serving.await_streams(1)
         if way == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -269,7 +189,7 @@ class TestStreams:
     def test_many_that_come_and_go(self, serving, caplog):
         """A hundred that leave while they are sent to leave nothing behind."""
         for _ in range(5):
-            clients = [self.open(serving) for _ in range(20)]
+            clients = [open_stream(serving) for _ in range(20)]
             serving.publish("x" * 1000)
             for client in clients:
                 client.close()
@@ -279,7 +199,7 @@ class TestStreams:
     def test_a_peer_that_reads_nothing(self):
         """It costs a bounded number of bytes, is given up after the send timeout, and nobody else waits for it."""
         with Serving(ServiceOptions(send_timeout_s=0.5)) as serving:
-            stalled, other = self.open(serving, SO_RCVBUF=4096), self.open(serving)
+            stalled, other = open_stream(serving, SO_RCVBUF=4096), open_stream(serving)
             with stalled, other:
                 for _ in range(40):
                     serving.publish("x" * 200_000)

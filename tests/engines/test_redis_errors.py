@@ -20,6 +20,7 @@ from eric_sse.exception import (
     StoreUnavailable,
 )
 from eric_sse.log import Append, Appended, NewEntry, Retention, View
+from support.certificates import make_certificate
 from support.redis_server import RedisClusterServers, RedisServer, free_port, started_cluster, started_redis
 
 MISSING = """
@@ -302,12 +303,7 @@ def test_cluster_clients_handed_in(cluster: RedisClusterServers):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for this machine, signed by itself; its key is beside it."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    new = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
-    subprocess.run(["openssl", "req", *new, *named, *files], check=True, capture_output=True)
-    return folder / "cert.pem"
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import socket
+import ssl
 import stat
 import sys
 import threading
@@ -178,13 +179,19 @@ def _exit_now() -> None:
 
 
 def create_server(
-    app: ASGIApp, service: Service, *, access_log: bool = False, on_started: Callable[[], None] | None = None
+    app: ASGIApp,
+    service: Service,
+    *,
+    tls: ssl.SSLContext | None = None,
+    access_log: bool = False,
+    on_started: Callable[[], None] | None = None,
 ) -> DrainingServer:
     """A server to run: ``run(sockets)`` blocks until a signal, or `stop` in any thread, ends it.
 
     Args:
         app: What to serve; its lifespan closes the service.
         service: Whose streams to drain.
+        tls: What it shows to clients (`eric_sse.asgi.tls`); None: it speaks plain HTTP.
         access_log: Whether each request is logged.
         on_started: Called when it accepts connections.
     """
@@ -192,6 +199,7 @@ def create_server(
         app,
         http=partial(_Protocol, Turns(_HEARD_AT_ONCE)),  # type: ignore[arg-type]  # a class is called, too
         ws="none",
+        ssl_context_factory=None if tls is None else lambda *_: tls,
         log_config=None,
         access_log=access_log,
         server_header=False,
@@ -207,6 +215,7 @@ def serve(
     service: Service,
     sockets: list[socket.socket],
     *,
+    tls: ssl.SSLContext | None = None,
     access_log: bool = False,
     on_started: Callable[[], None] | None = None,
 ) -> None:
@@ -218,6 +227,7 @@ def serve(
         app: What to serve; its lifespan closes the service.
         service: Whose streams to drain.
         sockets: Where to listen; closed in the end.
+        tls: What it shows to clients (`eric_sse.asgi.tls`); None: it speaks plain HTTP.
         access_log: Whether each request is logged.
         on_started: Called when it accepts connections.
 
@@ -225,7 +235,7 @@ def serve(
         ConfigurationError: The application did not start.
     """
     _spare_the_collector()
-    create_server(app, service, access_log=access_log, on_started=on_started).run(sockets)
+    create_server(app, service, tls=tls, access_log=access_log, on_started=on_started).run(sockets)
 
 
 def _spare_the_collector() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from eric_sse.cli.errors import tell
+from eric_sse.cli.errors import UsageError, tell
 from eric_sse.engines import open_engine
 
 
@@ -47,6 +48,16 @@ def serve(
     uds: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Listen on this unix-domain socket instead of a port.")
     ] = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Speak TLS, with this certificate: its own and then its issuers', in one PEM file."
+        ),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The certificate's private key; without it, in the same file."),
+    ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="What is logged, on standard error.")] = LogLevel.WARNING,
     access_log: Annotated[bool, typer.Option("--access-log", help="Log each request too, at the level info.")] = False,
 ) -> None:
@@ -65,26 +76,41 @@ def serve(
 
     _configure_logging(log_level, access_log=access_log)
     settings = read_settings(store)
+    tls = _tls(ssl_certfile, ssl_keyfile, uds)
     with _bound(host, port, uds) as listening, open_engine(settings.store) as engine:
-        _warn_if_public(listening)
+        url = url_of(listening, is_tls=tls is not None)
+        _warn_if_public(listening, url)
         app, service = build(engine, settings)
-        line = f"eric-sse serving {without_password(settings.store)} on {url_of(listening)}"
+        line = f"eric-sse serving {without_password(settings.store)} on {url}"
         serve_asgi(
             app,
             service,
             [listening],
+            tls=tls,
             access_log=access_log,
             on_started=lambda: print(line, flush=True),  # noqa: T201
         )
 
 
-def url_of(listening: socket.socket) -> str:
-    """The URL of a server that listens on a socket: ``http://host:port``, or ``unix:/path``."""
+def url_of(listening: socket.socket, *, is_tls: bool = False) -> str:
+    """The URL of a server that listens on a socket: ``http://host:port``, ``https://host:port``, or ``unix:/path``."""
     address = listening.getsockname()
     if listening.family == socket.AF_UNIX:
         return f"unix:{Path(address).absolute()}"
     host = f"[{address[0]}]" if listening.family == socket.AF_INET6 else address[0]
-    return f"http://{host}:{address[1]}"
+    return f"{'https' if is_tls else 'http'}://{host}:{address[1]}"
+
+
+def _tls(certfile: Path | None, keyfile: Path | None, uds: Path | None) -> ssl.SSLContext | None:
+    from eric_sse.asgi.tls import server_context  # noqa: PLC0415
+
+    if certfile is None:
+        if keyfile is not None:
+            raise UsageError("--ssl-keyfile is of no use without --ssl-certfile")
+        return None
+    if uds is not None:
+        raise UsageError("a unix-domain socket needs no TLS: use --uds or --ssl-certfile, not both")
+    return server_context(certfile, keyfile)
 
 
 @contextlib.contextmanager
@@ -99,12 +125,12 @@ def _bound(host: str, port: int, uds: Path | None) -> Iterator[socket.socket]:
                 uds.unlink(missing_ok=True)
 
 
-def _warn_if_public(listening: socket.socket) -> None:
+def _warn_if_public(listening: socket.socket, url: str) -> None:
     if listening.family == socket.AF_UNIX:
         return
     if not ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback:
         tell(
-            f"warning: {url_of(listening)} can be reached from other machines, and there is no authentication yet: "
+            f"warning: {url} can be reached from other machines, and there is no authentication yet: "
             "whoever connects may read, publish and delete; put a proxy in front, or use --host 127.0.0.1"
         )
 
