@@ -17,7 +17,7 @@ from eric_sse.asgi.server import bind, bind_unix, create_server
 from eric_sse.engines.memory import open_memory
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service, ServiceOptions
-from support.serving import Serving, open_stream, read_until
+from support.serving import Serving, note_writes, open_stream, publish_and_read_late, read_until
 
 HOST = b"Host: test\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -195,6 +195,18 @@ class TestStreams:
                 client.close()
         serving.await_streams(0)
         assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    def test_events_go_straight_to_the_socket(self, serving, monkeypatch):
+        """They do not pass the transport."""
+        written = note_writes(monkeypatch)
+        with open_stream(serving) as stream:
+            serving.publish("straight")
+            assert written == [read_until(stream, b"straight")[: len(written[0])]]
+
+    def test_a_peer_that_reads_late(self, serving):
+        """Nobody waits for it, and it gets all of it in order."""
+        with open_stream(serving, SO_RCVBUF=4096) as late:
+            assert publish_and_read_late(serving, late)
 
     def test_a_peer_that_reads_nothing(self):
         """It costs a bounded number of bytes, is given up after the send timeout, and nobody else waits for it."""

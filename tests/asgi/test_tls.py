@@ -13,7 +13,7 @@ from eric_sse.asgi.tls import server_context
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import ServiceOptions
 from support.certificates import make_certificate
-from support.serving import Serving, open_stream, read_until
+from support.serving import Serving, note_writes, open_stream, publish_and_read_late, read_until
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +76,18 @@ class TestStreams:
     def test_the_connection_is_handed_over(self, serving, monkeypatch):
         """It leaves the request machinery as a plain one does."""
         monkeypatch.delattr(event_stream, "BodyTransport")  # what a stream that is not handed over needs
+        written = note_writes(monkeypatch)
         with open_stream(serving) as stream:
             serving.publish("one")
             read_until(stream, b'data: "one"')
             serving.publish("two")
             read_until(stream, b'data: "two"')
+        assert written == []
 
     def test_a_peer_that_reads_late(self, serving):
         """Nobody waits for it, and it gets all of it in order."""
         with open_stream(serving, SO_RCVBUF=4096) as late:
-            for number in range(60):
-                serving.publish(f"{number}-" + "x" * 200_000)
-            received = read_until(late, b'"59-')
-        positions = [received.index(b'"%d-' % number) for number in range(60)]
-        assert positions == sorted(positions)
+            assert publish_and_read_late(serving, late)
 
     @pytest.mark.parametrize("way", ["close", "goodbye", "reset"])
     def test_a_peer_that_leaves(self, serving, way, caplog):

@@ -286,7 +286,7 @@ def test_no_stream_loses_or_repeats_anything(monkeypatch, script, delays):
     def turns():
         return delays[next(calls) % len(delays)]
 
-    async def rest(_tail, _begun):
+    async def rest(_tail):
         # In turns of the loop, as everything here: a pause in real time could not be repeated, and would outlast what
         # `finish` takes for the end.
         for _ in range(3 * turns()):

@@ -1,11 +1,13 @@
 """The real server in a thread of the test's own process, and what talks to it byte by byte."""
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 
@@ -13,7 +15,7 @@ from eric_sse.asgi import create_app
 from eric_sse.asgi.server import bind, create_server
 from eric_sse.asgi.tls import server_context
 from eric_sse.engines.memory import open_memory
-from eric_sse.service import Service, ServiceOptions
+from eric_sse.service import Service, ServiceOptions, fan_out
 
 
 class Serving:
@@ -111,3 +113,24 @@ def read_until(client, until):
         received += data
     assert until in received, received
     return received
+
+
+def publish_and_read_late(serving, late):
+    """Publish more than buffers hold to a stream whose peer reads it afterwards; whether all comes in order."""
+    for number in range(60):
+        serving.publish(f"{number}-" + "x" * 200_000)
+    received = read_until(late, b'"59-')
+    positions = [received.index(b'"%d-' % number) for number in range(60)]
+    return positions == sorted(positions)
+
+
+def note_writes(monkeypatch):
+    """What is written to sockets past their transports from now on."""
+    written = []
+
+    def write(fileno, data):
+        written.append(data)
+        return os.write(fileno, data)
+
+    monkeypatch.setattr(fan_out, "os", SimpleNamespace(write=write))
+    return written

@@ -127,17 +127,19 @@ class Hub:
     def sweep(self) -> None:
         """Heartbeats for the silent, an end for those whose peer takes nothing. To be called every second or so."""
         now = time.monotonic()
+        soonest_s = min(self._heartbeat_s, self._send_timeout_s)
         for stream in list(self._all()):
-            silent = now - stream.silent_since
-            if stream.is_writing:
-                if silent > self._send_timeout_s and not stream.has_progressed:
-                    logger.info("a stream of channel %r takes nothing for %d s: closed", stream.channel_id, silent)
-                    stream.abort()
-                continue
             if stream.is_live:
                 stream.acknowledge()
-            if silent >= self._heartbeat_s:
-                stream.heartbeat()
+            silent = now - stream.silent_since
+            if silent < soonest_s:  # as most are: do not look further
+                continue
+            if not stream.is_writing:
+                if silent >= self._heartbeat_s:
+                    stream.heartbeat()
+            elif silent > self._send_timeout_s and not stream.has_progressed:
+                logger.info("a stream of channel %r takes nothing for %d s: closed", stream.channel_id, silent)
+                stream.abort()
 
     def tails(self) -> dict[str, ChannelTail]:
         """What is followed now, by channel."""

@@ -5,6 +5,7 @@ others, past its `EventStream`; else it takes from that what it has missed, for 
 """
 
 import asyncio
+import os
 import time
 
 from eric_sse._util import get_logger
@@ -24,13 +25,15 @@ class EventStreamProtocol(asyncio.Protocol):
     Attributes:
         transport: Where to.
         listener_id: Whose stream it is; None: an anonymous one's.
+        fileno: The transport's socket, where it takes what is written as it is; None else.
     """
 
-    __slots__ = ("_buffered", "_catching_up", "_framing", "_is_paused", "_stream", "listener_id", "transport")
+    __slots__ = ("_buffered", "_catching_up", "_framing", "_is_paused", "_stream", "fileno", "listener_id", "transport")
 
     def __init__(self, stream: EventStream, framing: Framing) -> None:
         self._framing = framing
         self.listener_id = stream.listener_id
+        self.fileno: int | None = None
         self.transport: asyncio.Transport
         self._stream = stream
         self._is_paused = False
@@ -45,6 +48,10 @@ class EventStreamProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to send."""
         self.transport = transport
+        self.fileno = _plain_socket(transport)
+        if self.fileno is not None:
+            # What the socket does not take pauses this: so the transport holds nothing of those who are live.
+            transport.set_write_buffer_limits(high=0)
         self._stream.consumer = self
         self.wake()
 
@@ -146,3 +153,11 @@ class EventStreamProtocol(asyncio.Protocol):
         self._send(chunk)
         self._stream.acknowledge()
         self.wake()
+
+
+def _plain_socket(transport: asyncio.Transport) -> int | None:
+    socket = transport.get_extra_info("socket")
+    # On Windows a socket's number is no file's.
+    if socket is None or transport.get_extra_info("sslcontext") is not None or os.name != "posix":
+        return None
+    return int(socket.fileno())

@@ -80,6 +80,8 @@ class ChannelTail:
         # None: not looked yet. A listener may have been removed while its first stream was about to open.
         self._removals: int | None = None
         self.fan_out = FanOut()
+        # After a round of writes (`time.monotonic`).
+        self._rests_until = 0.0
         self._dirty = False
         # What was stored through this process, and follows the window or what was gathered before.
         self._gathered: list[Entry] = []
@@ -140,6 +142,7 @@ class ChannelTail:
         failures = 0
         try:
             while (self._dirty or self._gathered) and not self.ended:
+                await self._rest()
                 try:
                     # What others have stored, or removed, is not to wait for a lull here.
                     if await self._send_gathered() and not self._dirty:
@@ -150,7 +153,7 @@ class ChannelTail:
                     failures = 0
                     begun = time.monotonic()
                     if self._take(page):
-                        await self._rest(begun)
+                        await self._let_send(begun)
                 except ChannelNotFound:
                     self.end()
                 except EricError as error:
@@ -177,7 +180,7 @@ class ChannelTail:
             begun = time.monotonic()
             self._extend(fresh, fresh[-1].offset)
             self.fan_out.wake()
-            await self._rest(begun)
+            await self._let_send(begun)
         return count > 0
 
     async def _heed_removals(self, head: Head) -> None:
@@ -210,16 +213,21 @@ class ChannelTail:
         """
         return await self._reach.back_to(offset)
 
-    async def _rest(self, begun: float) -> None:
-        """Let the streams send, and pause for a few times as long: what comes meanwhile leaves together.
+    async def _let_send(self, begun: float) -> None:
+        """Let the streams send, and see how long the round of writes took."""
+        await asyncio.sleep(0)  # the streams that were woken run before this returns
+        now = time.monotonic()
+        if now - begun >= _SHORT_ROUND_S:
+            self._rests_until = now + min(_REST * (now - begun), self._gather_s)
+
+    async def _rest(self) -> None:
+        """Pause for a few times as long as the last round of writes took: what comes meanwhile leaves together.
 
         Writing to thousands takes longer than storing a message; without the pause each would cost a write to each. So
         the delay fits the load: what comes when nothing else does is sent at once.
         """
-        await asyncio.sleep(0)  # the streams that were woken run before this returns
-        took = time.monotonic() - begun
-        if took >= _SHORT_ROUND_S and self._gather_s > 0:
-            await asyncio.sleep(min(_REST * took, self._gather_s))
+        if (left := self._rests_until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
 
     async def _back_off(self, failures: int) -> int:
         # What was gathered may have been lost; the log has it.
