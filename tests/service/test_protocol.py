@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from eric_sse.log import CursorKey, Retention
 from eric_sse.service import Outgoing
+from eric_sse.service import hub as hub_module
 from support.streams import TransportReader, publish_elsewhere
 
 
@@ -135,6 +138,44 @@ async def test_heartbeats_by_the_sweep(service, direct):
     reader.look()
     assert reader.chunks[-1].endswith(b"-2\n\n")
     assert reader.stream.is_live
+
+
+async def test_idle_streams_are_not_looked_at(service, direct, monkeypatch):
+    """They are swept when one has come or was sent something, however little, and when the first may be silent."""
+    hub, swept = service._hub, []
+    sweep = hub.sweep
+    monkeypatch.setattr(hub, "sweep", lambda: swept.append(1) or sweep())
+
+    def sweeps():
+        swept.clear()
+        for _ in range(3):
+            hub.sweep_if_due()
+        return len(swept)
+
+    reader = await direct()
+    assert sweeps() == 1
+    named = await direct(listener_id="l")
+    assert sweeps() == 1
+    assert sweeps() == 0
+    await say(service, 1)
+    await received(reader, 1)
+    await received(named, 1)
+    assert sweeps() == 1
+    await say(service, 2, to="l")
+    await received(named, 2)
+    assert sweeps() == 1
+    named.transport.enough = 10
+    await say(service, "x" * 100, to="l")
+    await until(lambda: not named.stream.is_live)
+    assert sweeps() == 3
+    await received(named, 3)
+    assert sweeps() == 1
+    assert sweeps() == 0
+    assert 14 < hub._sweep_at - time.monotonic() <= 15
+    monkeypatch.setattr(hub_module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 15))
+    assert sweeps() >= 1
+    assert reader.look()
+    assert reader.chunks[-1].startswith((b":", b"id:"))
 
 
 async def test_acknowledged_by_the_sweep(service, engine, direct):

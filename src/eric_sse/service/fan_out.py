@@ -57,12 +57,14 @@ class FanOut:
         waiting: Those to wake.
         told: The last offset that all who are live were told as an id.
         pushed_at: When something was last written to all of them (`time.monotonic`).
+        has_changed: Whether somebody became live, ceased to be, or was written to, since this was last set to False.
     """
 
     def __init__(self) -> None:
         self.waiting: set[Follower] = set()
         self.told = 0
         self.pushed_at = 0.0
+        self.has_changed = False
         self._live: dict[Framing, _Peers] = {chunked: _Peers(), unframed: _Peers()}
 
     def __len__(self) -> int:
@@ -72,10 +74,12 @@ class FanOut:
     def join(self, peer: Peer) -> None:
         """Write what is new to a peer from now on."""
         self._live[peer.framing].add(peer)
+        self.has_changed = True
 
     def leave(self, peer: Peer) -> None:
         """Write to it no more."""
         self._live[peer.framing].discard(peer)
+        self.has_changed = True
 
     def live(self) -> Iterator[Peer]:
         """Those who are written to. They may leave meanwhile."""
@@ -84,6 +88,7 @@ class FanOut:
 
     def push(self, segment: Segment) -> None:
         """Write what is new to those who are live: the same bytes to all but those who have some of their own."""
+        self.has_changed = True
         for framing, peers in self._live.items():
             if segment.receivers:
                 _push_own(segment, framing, peers)

@@ -41,6 +41,7 @@ class Hub:
         self._heartbeat_s = heartbeat_s
         self._send_timeout_s = send_timeout_s
         self._gather_s = gather_s
+        self._sweep_at = 0.0
         self._streams: dict[str, set[EventStream]] = {}
         self._tails: dict[str, ChannelTail] = {}
         self.draining = False
@@ -70,6 +71,7 @@ class Hub:
     def add(self, stream: EventStream) -> None:
         """Take in an open stream."""
         self._streams.setdefault(stream.channel_id, set()).add(stream)
+        self._sweep_at = 0.0
         if self.draining:
             stream.close_for_restart()
 
@@ -124,22 +126,45 @@ class Hub:
         for stream in gone:
             stream.close_removed("listener")
 
-    def sweep(self) -> None:
-        """Heartbeats for the silent, an end for those whose peer takes nothing. To be called every second or so."""
+    def sweep_if_due(self) -> None:
+        """Sweep, unless nothing can be due. To be called every second or so.
+
+        Streams that are all live and idle are not looked at: after a second without work their objects are in no cache,
+        and to go through a thousand of them would be most of what they cost.
+        """
+        tails = self._tails.values()
+        if time.monotonic() >= self._sweep_at or any(tail.fan_out.has_changed for tail in tails):
+            for tail in tails:
+                tail.fan_out.has_changed = False
+            self._sweep_at = self.sweep()
+
+    def sweep(self) -> float:
+        """Heartbeats for the silent, an end for those whose peer takes nothing, acknowledgements for what was sent.
+
+        Returns:
+            When to sweep again, where no stream comes, leaves or is sent something before (`time.monotonic`).
+        """
         now = time.monotonic()
         soonest_s = min(self._heartbeat_s, self._send_timeout_s)
+        due = now + soonest_s
         for stream in list(self._all()):
-            if stream.is_live:
+            if not stream.is_live:
+                due = now
+            elif stream.delivered is not None:
                 stream.acknowledge()
+                due = now if stream.is_writing else due
             silent = now - stream.silent_since
-            if silent < soonest_s:  # as most are: do not look further
+            if silent < soonest_s:
+                due = min(due, now - silent + soonest_s)
                 continue
+            due = now
             if not stream.is_writing:
                 if silent >= self._heartbeat_s:
                     stream.heartbeat()
             elif silent > self._send_timeout_s and not stream.has_progressed:
                 logger.info("a stream of channel %r takes nothing for %d s: closed", stream.channel_id, silent)
                 stream.abort()
+        return due
 
     def tails(self) -> dict[str, ChannelTail]:
         """What is followed now, by channel."""

@@ -48,7 +48,7 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _sweep(self) -> None:
-        self._hub.sweep()
+        self._hub.sweep_if_due()
 
     async def _poll_if_due(self) -> None:
         if self._engine.notifier.healthy and time.monotonic() - self._polled < POLL_HEALTHY_EVERY_S:
