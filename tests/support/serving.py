@@ -87,9 +87,13 @@ class Serving:
         """Publish a message."""
         self._client.post("/channels/c/messages", json={"payload": payload}).raise_for_status()
 
+    def channel(self):
+        """What is told of the channel."""
+        return self._client.get("/channels/c").json()
+
     def streams(self):
         """How many streams are open."""
-        return self._client.get("/channels/c").json()["streams"]
+        return self.channel()["streams"]
 
     def await_streams(self, count):
         """Return when so many streams are open."""
