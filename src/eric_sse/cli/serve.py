@@ -92,7 +92,7 @@ def serve(
         )
 
 
-def url_of(listening: socket.socket, *, is_tls: bool = False) -> str:
+def url_of(listening: socket.socket, *, is_tls: bool) -> str:
     """The URL of a server that listens on a socket: ``http://host:port``, ``https://host:port``, or ``unix:/path``."""
     address = listening.getsockname()
     if listening.family == socket.AF_UNIX:

@@ -154,10 +154,9 @@ class Hub:
                 stream.acknowledge()
                 due = now if stream.is_writing else due
             silent = now - stream.silent_since
+            due = min(due, now - silent + soonest_s)
             if silent < soonest_s:
-                due = min(due, now - silent + soonest_s)
                 continue
-            due = now
             if not stream.is_writing:
                 if silent >= self._heartbeat_s:
                     stream.heartbeat()
