@@ -15,11 +15,11 @@ from support.doc_page import Page
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-# Needs a server: tests/engines/test_postgres_docs.py follows it.
-ELSEWHERE = ROOT / "docs" / "engines" / "postgres.md"
+# Need a server and a browser: tests/engines/test_postgres_docs.py and tests/e2e/test_quickstart.py follow them.
+ELSEWHERE = {ROOT / "docs" / "engines" / "postgres.md", ROOT / "docs" / "quickstart.md"}
 FENCE = re.compile(r"^(?:```|~~~)(\S.*)$", re.MULTILINE)
-# The first three run; what only its reader can run, or is not to be run, says so by its language.
-LANGUAGES = {"python", "console", "text", "sh", "none", "nginx", "ini", "html"}
+# The first four run; what only its reader can run, or is not to be run, says so by its language.
+LANGUAGES = {"python", "console", "text", "html", "sh", "none", "nginx", "ini"}
 
 
 def ids(path):
@@ -27,7 +27,7 @@ def ids(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != ELSEWHERE], ids=ids)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ELSEWHERE], ids=ids)
 def test_every_example_runs(page, tmp_path, monkeypatch):
     """Followed from its top, a page's examples run and print what the page says."""
     monkeypatch.chdir(tmp_path)
@@ -40,6 +40,13 @@ def test_no_example_escapes(page):
     """Every block names its language, and none is a kind of program that is not run."""
     found = FENCE.findall(page.read_text())
     assert {language for language in found if not language.startswith("{")} <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_nobody_is_told_to_install_version_2(page):
+    """What a page has installed from PyPI, where version 2 was first, is version 3."""
+    commands = re.findall(r"pip install [^`#\n]*eric-sse[^`#\n]*", page.read_text())
+    assert [command for command in commands if ">=3" not in command] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)

@@ -1,6 +1,7 @@
 """A real browser, headless, on a page of ours that tells what its EventSource does."""
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
+from typing import IO
 from urllib.parse import quote
 
 PATIENCE_S = 20
@@ -104,16 +106,28 @@ def site() -> Iterator[Site]:
 @contextmanager
 def browsing(serving: Site, stream: str, profile: Path) -> Iterator[None]:
     """Have a browser show the page, on the stream of a URL."""
+    url = f"{serving.origin}/?stream={quote(stream, safe='')}"
+    with (profile.parent / "chromium.log").open("wb") as log, _showing(url, profile, log):
+        yield
+
+
+@contextmanager
+def console(url: str, profile: Path) -> Iterator[Iterator[str]]:
+    """Have a browser show a page. Yields what the page writes to its console."""
+    with _showing(url, profile, subprocess.PIPE, "--enable-logging=stderr") as process:
+        lines = (line.decode() for line in process.stderr or ())
+        yield (found[1] for line in lines if (found := re.search(r':CONSOLE.*?\] "(.*)", source:', line)))
+
+
+@contextmanager
+def _showing(url: str, profile: Path, log: IO[bytes] | int, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise AssertionError("chromium is missing; install it with: apt-get install -y chromium")
-    command = [chromium, *FLAGS, f"--user-data-dir={profile}", f"{serving.origin}/?stream={quote(stream, safe='')}"]
-    with (
-        (profile.parent / "chromium.log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
-    ):
+    command = [chromium, *FLAGS, *flags, f"--user-data-dir={profile}", url]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) as process:
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             try:
