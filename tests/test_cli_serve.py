@@ -70,7 +70,11 @@ def test_it_speaks_tls(store, tmp_path):
     with running_server(store, "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)) as server:
         assert server.url == f"https://127.0.0.1:{server.port}"
         refused = eric("channel", "create", "news", "--url", server.url)
-        assert (refused.status, "certificate verify failed" in refused.err) == (1, True)
+        assert (refused.status, "certificate that is not trusted" in refused.err) == (1, True)
+        missing = eric("channel", "list", "--url", server.url, env={"SSL_CERT_FILE": "nothing.pem"})
+        assert (missing.status, missing.err) == (2, "eric-sse: SSL_CERT_FILE=nothing.pem: No such file or directory\n")
+        plain = eric("channel", "list", "--url", server.url.replace("https:", "http:"))
+        assert (plain.status, "with https:// where it speaks TLS" in plain.err) == (1, True)
         created = eric("channel", "create", "news", "--url", server.url, env={"SSL_CERT_FILE": str(certificate)})
         assert created.out == "news\n"
 

@@ -363,7 +363,7 @@ async def test_shutting_down_twice_or_before_starting_does_nothing(path):
 
 async def test_a_live_servers_socket_is_not_taken(path, server):
     """The second server says so, and the first goes on."""
-    with pytest.raises(ConfigurationError, match="another server answers"):
+    with pytest.raises(ConfigurationError, match="a server listens there"):
         await SocketServer(path).main()
     with pytest.raises(ConfigurationError, match="runs already"):
         await server.main()

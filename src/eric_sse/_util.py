@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import socket
 import threading
 import unicodedata
 from collections.abc import Callable
 from logging import Logger, getLogger
-from pathlib import Path
 from uuid import uuid4
 
 MAX_ID_BYTES = 255
@@ -66,10 +64,6 @@ class Signal:
 
         return unsubscribe
 
-    def __len__(self) -> int:
-        """How many are told."""
-        return len(self._subscribers)
-
     def notify(self) -> None:
         """Wake all subscribers."""
         with self._lock:
@@ -97,21 +91,3 @@ class Wakeup:
         """Wait until it is raised, and lower it: what is raised after that is not missed."""
         await self._event.wait()
         self._event.clear()
-
-
-def unix_socket_answers(path: Path) -> bool:
-    """Whether a server listens on the unix socket at ``path``; False where a dead one left the file behind.
-
-    Raises:
-        OSError: It cannot be found out.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A live one with a full backlog would have the probe wait, and fails it at once like this.
-        probe.settimeout(0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            pass
-    return True

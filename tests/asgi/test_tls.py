@@ -51,9 +51,14 @@ class TestContext:
 
     def test_what_is_no_certificate(self, certificate, key):
         """It says which files are wrong."""
-        for files in ((key, key), (certificate, None), (Path(__file__), key)):
+        for files in ((key, key), (Path(__file__), key)):
             with pytest.raises(ConfigurationError, match=rf"{files[0]} holds no certificate in PEM, or "):
                 server_context(*files)
+
+    def test_a_key_that_is_not_in_the_same_file(self, certificate):
+        """It says how to name another file."""
+        with pytest.raises(ConfigurationError, match=r"its private key as well; name the key's file with --ssl-key"):
+            server_context(certificate)
 
     def test_another_s_key(self, certificate, tmp_path):
         """A key that does not belong to the certificate is refused."""

@@ -5,23 +5,22 @@ uvicorn waits for open responses and tells them nothing: on its own it would han
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import socket
 import ssl
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from eric_sse._util import get_logger, unix_socket_answers
+from eric_sse._util import get_logger
 from eric_sse.asgi.event_stream import HAND_OVER
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service
@@ -40,6 +39,12 @@ _TICK_S = 1.0
 _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 65_535  # the kernel makes it as much as it allows
 _HEARD_AT_ONCE = 16  # new connections: some milliseconds of work
+
+_OTHER_PORT = "choose another port with --port"
+_ADVICE = {
+    errno.EADDRINUSE: f"stop what listens there, or {_OTHER_PORT}",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose another with --host",
+}
 
 
 class _Protocol(HttpToolsProtocol):
@@ -277,36 +282,6 @@ def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
     except OSError as error:
         bound.close()
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; "
-            "stop what listens there, or choose another port with --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; {_ADVICE.get(error.errno or 0, _OTHER_PORT)}"
         ) from error
     return bound
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A listening unix-domain socket. One that a dead server left behind is replaced.
-
-    Raises:
-        ConfigurationError: It cannot be bound, or a server listens there.
-    """
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.exists():
-            _remove_stale(path)
-        bound.bind(str(path))
-        bound.listen(_BACKLOG)  # or another server that starts now would take it for a dead one's
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from error
-    except ConfigurationError:
-        bound.close()
-        raise
-    return bound
-
-
-def _remove_stale(path: Path) -> None:
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise ConfigurationError(f"cannot listen on {path}: there is a file of that name, and it is no socket")
-    if unix_socket_answers(path):
-        raise ConfigurationError(f"cannot listen on {path}: a server listens there; stop it, or choose another path")
-    path.unlink()

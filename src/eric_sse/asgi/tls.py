@@ -23,9 +23,10 @@ def server_context(certfile: Path, keyfile: Path | None = None) -> ssl.SSLContex
         # A password that is asked for at the terminal is no good to a server.
         context.load_cert_chain(certfile, keyfile, password=_refuse_password)
     except ssl.SSLError as error:
-        raise ConfigurationError(
-            f"{certfile} holds no certificate in PEM, or {keyfile or certfile} not the private key that belongs to it"
-        ) from error
+        advice = f"or {keyfile} not the private key that belongs to it"
+        if keyfile is None:
+            advice = "or not its private key as well; name the key's file with --ssl-keyfile"
+        raise ConfigurationError(f"{certfile} holds no certificate in PEM, {advice}") from error
     return context
 
 

@@ -1,6 +1,7 @@
 """The HTTP interface, as the commands call it; its problems become errors that say what to do."""
 
 import json
+import os
 import ssl
 from http import HTTPStatus
 from typing import Any, Self
@@ -76,6 +77,11 @@ class Api:
         try:
             response = self.client.request(method, path, **request)
         except httpx2.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise CommandError(
+                    f"{self._url} shows a certificate that is not trusted ({error}); name the file of its issuer's "
+                    "in SSL_CERT_FILE"
+                ) from error
             raise NotRunning(
                 f"no server answers at {self._url} ({error}); start one with 'eric-sse serve', name another with "
                 "--url, or work on a store directly with --store"
@@ -83,7 +89,9 @@ class Api:
         except httpx2.TimeoutException as error:
             raise Unavailable(f"{self._url} did not answer within {_TIMEOUT_S:.0f} s; try again") from error
         except httpx2.RequestError as error:
-            raise Unavailable(f"{self._url}: the connection was lost ({error}); try again") from error
+            raise Unavailable(
+                f"{self._url}: the connection was lost ({error}); try again, or with https:// where it speaks TLS"
+            ) from error
         return self._answer(response)
 
     def _answer(self, response: httpx2.Response) -> Any:
@@ -117,7 +125,10 @@ def _client(url: str) -> httpx2.Client:
         raise UsageError(f"{url!r} is no server's URL: {error}") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise UsageError(f"{url!r} is no server's URL; use http://host:port, https://… or unix:/path/of/its.socket")
-    return httpx2.Client(base_url=parsed, timeout=timeout, verify=no_tls if parsed.scheme == "http" else True)
+    try:
+        return httpx2.Client(base_url=parsed, timeout=timeout, verify=no_tls if parsed.scheme == "http" else True)
+    except OSError as error:
+        raise UsageError(f"SSL_CERT_FILE={os.environ.get('SSL_CERT_FILE')}: {error.strerror or error}") from error
 
 
 def channel_path(channel: str) -> str:

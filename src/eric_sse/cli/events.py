@@ -97,9 +97,15 @@ def _value(data: str) -> object:
 
 def _tell_news(event: "Event") -> None:
     if (gap := Gap.of(event)) is not None:
-        tell(f"messages after {gap.resumed_from!r} are missing here ({gap.reason}): the server no longer has them")
+        tell(_told_of(gap))
     elif event.type == "eric.closed":
         tell("the channel or listener was removed: nothing more will come")
+
+
+def _told_of(gap: Gap) -> str:
+    if gap.reason == "unknown":
+        return f"{gap.resumed_from!r} is not an id that the channel gave: going on after its latest message"
+    return f"messages after {gap.resumed_from!r} are missing here ({gap.reason}): the server no longer has them"
 
 
 def _tell_retry(reason: str, delay_s: float) -> None:

@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory, gettempdir
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from eric_sse.asgi.server import DrainingServer, bind_unix, create_server
+from eric_sse.asgi.server import DrainingServer, create_server
 from eric_sse.cli.errors import UsageError
 from eric_sse.config import Settings, build
 from eric_sse.engines import open_engine
+from eric_sse.unix_socket import listening
 
 _STOP_TIMEOUT_S = 5.0
 _LONGEST_FOLDER = 75
@@ -35,8 +36,10 @@ def read_settings(store: str | None) -> Settings:
     except ValidationError as error:
         found = (f"ERIC_SSE_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors())
         raise UsageError(f"wrong environment: {'; '.join(found)}") from error
-    except SettingsError as error:
-        raise UsageError(f"wrong environment: {error}: {error.__cause__}") from error
+    except SettingsError as error:  # of the one setting that is more than a single value
+        raise UsageError(
+            'wrong environment: ERIC_SSE_CORS_ORIGINS is no JSON array; write it as ["http://127.0.0.1:9000"]'
+        ) from error
 
 
 @contextlib.contextmanager
@@ -77,8 +80,8 @@ def _short_folder() -> str:
 
 def _run(server: DrainingServer, path: Path, ready: "Future[None]") -> None:
     try:
-        with bind_unix(path) as listening:
-            server.run([listening])
+        with listening(path) as bound:
+            server.run([bound])
     except BaseException as error:
         if ready.done():
             raise

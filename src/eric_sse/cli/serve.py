@@ -1,11 +1,9 @@
 """``eric-sse serve``: the server."""
 
-import contextlib
 import ipaddress
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +13,7 @@ import typer
 
 from eric_sse.cli.errors import UsageError, tell
 from eric_sse.engines import open_engine
+from eric_sse.unix_socket import listening
 
 
 class LogLevel(StrEnum):
@@ -70,6 +69,7 @@ def serve(
     ERIC_SSE_SEND_TIMEOUT_S, ERIC_SSE_RETRY_MS, ERIC_SSE_MAX_WAITING and ERIC_SSE_GATHER_MS.
     """
     # Slow to import, and no other command needs them.
+    from eric_sse.asgi.server import bind  # noqa: PLC0415
     from eric_sse.asgi.server import serve as serve_asgi  # noqa: PLC0415
     from eric_sse.cli.private_server import read_settings  # noqa: PLC0415
     from eric_sse.config import build  # noqa: PLC0415
@@ -77,27 +77,28 @@ def serve(
     _configure_logging(log_level, access_log=access_log)
     settings = read_settings(store)
     tls = _tls(ssl_certfile, ssl_keyfile, uds)
-    with _bound(host, port, uds) as listening, open_engine(settings.store) as engine:
-        url = url_of(listening, is_tls=tls is not None)
-        _warn_if_public(listening, url)
+    binding = bind(host, port) if uds is None else listening(uds)
+    with binding as bound, open_engine(settings.store) as engine:
+        url = url_of(bound, is_tls=tls is not None)
+        _warn_if_public(bound, url)
         app, service = build(engine, settings)
         line = f"eric-sse serving {without_password(settings.store)} on {url}"
         serve_asgi(
             app,
             service,
-            [listening],
+            [bound],
             tls=tls,
             access_log=access_log,
             on_started=lambda: print(line, flush=True),  # noqa: T201
         )
 
 
-def url_of(listening: socket.socket, *, is_tls: bool) -> str:
+def url_of(bound: socket.socket, *, is_tls: bool) -> str:
     """The URL of a server that listens on a socket: ``http://host:port``, ``https://host:port``, or ``unix:/path``."""
-    address = listening.getsockname()
-    if listening.family == socket.AF_UNIX:
+    address = bound.getsockname()
+    if bound.family == socket.AF_UNIX:
         return f"unix:{Path(address).absolute()}"
-    host = f"[{address[0]}]" if listening.family == socket.AF_INET6 else address[0]
+    host = f"[{address[0]}]" if bound.family == socket.AF_INET6 else address[0]
     return f"{'https' if is_tls else 'http'}://{host}:{address[1]}"
 
 
@@ -113,22 +114,10 @@ def _tls(certfile: Path | None, keyfile: Path | None, uds: Path | None) -> ssl.S
     return server_context(certfile, keyfile)
 
 
-@contextlib.contextmanager
-def _bound(host: str, port: int, uds: Path | None) -> Iterator[socket.socket]:
-    from eric_sse.asgi.server import bind, bind_unix  # noqa: PLC0415
-
-    with bind(host, port) if uds is None else bind_unix(uds) as listening:
-        try:
-            yield listening
-        finally:
-            if uds is not None:
-                uds.unlink(missing_ok=True)
-
-
-def _warn_if_public(listening: socket.socket, url: str) -> None:
-    if listening.family == socket.AF_UNIX:
+def _warn_if_public(bound: socket.socket, url: str) -> None:
+    if bound.family == socket.AF_UNIX:
         return
-    if not ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback:
+    if not ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback:
         tell(
             f"warning: {url} can be reached from other machines, and there is no authentication yet: "
             "whoever connects may read, publish and delete; put a proxy in front, or use --host 127.0.0.1"

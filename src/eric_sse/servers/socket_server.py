@@ -16,7 +16,8 @@ from eric_sse.listener import MessageQueueListener
 from eric_sse.message import Message
 from eric_sse.prefabs import SSEChannel
 from eric_sse.servers.channels import ChannelContainer
-from eric_sse.servers.unix_socket import Hangups, listen, owned
+from eric_sse.servers.hangups import Hangups
+from eric_sse.unix_socket import listening
 from eric_sse.wire.commands import ACK, Command, CommandError, ErrorAnswer, encode_error, parse_command
 
 logger = get_logger()
@@ -90,15 +91,14 @@ class SocketServer:
         """
         if not self._stopped.is_set():
             raise ConfigurationError(f"this server runs already on {self._path}")
-        listening = listen(self._path)
-        self._stop.clear()
-        self._stopped.clear()
-        try:
-            with owned(self._path), _signals(self._stop.set):
-                await self._serve(listening)
-        finally:
-            listening.close()
-            self._stopped.set()
+        with listening(self._path) as bound:
+            self._stop.clear()
+            self._stopped.clear()
+            try:
+                with _signals(self._stop.set):
+                    await self._serve(bound)
+            finally:
+                self._stopped.set()
 
     async def shutdown(self) -> None:
         """End all streams, let commands in progress finish, and remove the socket. Returns when it is done.

@@ -19,7 +19,7 @@ _KINDS: dict[int, tuple[type[RepositoryError], str]] = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
     sqlite3.SQLITE_READONLY: (RepositoryError, "make the file and its folder writable for this user"),
-    sqlite3.SQLITE_CANTOPEN: (RepositoryError, "check that its folder exists and is writable for this user"),
+    sqlite3.SQLITE_CANTOPEN: (RepositoryError, "check that its folder exists, and that this user may write to both"),
     sqlite3.SQLITE_IOERR: (RepositoryError, "reading or writing the disk failed; look at the system's log"),
 }
 
