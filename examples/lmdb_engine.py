@@ -12,7 +12,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from itertools import groupby, islice, takewhile
@@ -79,19 +79,32 @@ class _Store:
     @contextmanager
     def begin(self, *, write: bool = False) -> Iterator[_Txn]:
         """A transaction, committed at the end. In one that this thread is in: a savepoint, or to read, that one."""
-        outer = getattr(self._local, "txn", None)
+        outer, undone = getattr(self._local, "txn", None), True
+        actions = self._local.actions = [] if outer is None else self._local.actions
+        begun = len(actions)
         try:
             if write or outer is None:
                 with self.env.begin(write=write, parent=outer) as self._local.txn:
                     yield self._local.txn
             else:
                 yield outer
+            undone = False
         except (lmdb.MapFullError, lmdb.DiskError) as error:
             raise StoreFull(f"{self.path}: {error}; nothing was stored: raise ?map_mb=, or make room") from error
         except (lmdb.Error, MsgspecError, UnicodeEncodeError) as error:
             raise RepositoryError(f"{self.path}: {error}; is it open, whole, and ?map_mb= the same for all?") from error
         finally:
             self._local.txn = outer
+            if undone:
+                del actions[begun:]
+        for action in actions if outer is None else ():
+            action()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        if getattr(self._local, "txn", None) is None:
+            action()
+        else:
+            self._local.actions.append(action)
 
     def _follow(self, heard: int) -> None:
         while not self._closed.wait(_POLL_S):
@@ -174,6 +187,9 @@ class LmdbStorage(_Part, BatchKvStorage, TransactionalKvStorage):
     def transaction(self) -> Iterator[None]:
         with self._store.begin(write=True):
             yield
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self._store.after_commit(action)
 
     def _row(self, key: str) -> bytes:
         return (_VALUE + key.encode(errors="surrogatepass"))[:_MAX_KEY_BYTES]  # UTF-8 sorts as code points do

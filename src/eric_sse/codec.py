@@ -101,6 +101,20 @@ def decode_json(data: bytes | str) -> Any:
         raise RepositoryError(f"stored value {data[:80]!r} is not JSON ({error}); is the store damaged?") from error
 
 
+def check_version(value: Any, what: str) -> None:
+    """Refuse what a newer version of eric_sse has stored.
+
+    Raises:
+        RepositoryError: It is of another format than this version reads.
+    """
+    version = value.get("v") if isinstance(value, dict) else None
+    if version != FORMAT_VERSION:
+        raise RepositoryError(
+            f"stored {what} is of format {version!r}, this version reads {FORMAT_VERSION}: upgrade eric_sse, "
+            "or see whether the store is damaged"
+        )
+
+
 def check_type(message_type: object) -> None:
     """Refuse what cannot be the type of a message that is stored or streamed.
 
@@ -144,6 +158,9 @@ def encode_parts(
         InvalidMessageFormat: Its type or payload cannot be stored.
     """
     check_type(message_type)
+    for what, text in (("sender", sender_id), ("id", unique_id)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidMessageFormat(f"a message's {what} is a string, not {text!r}")
     raw = msgspec.Raw(encode_json(payload))
     try:
         return _encode_stored(StoredMessage(FORMAT_VERSION, kind, message_type, raw, sender_id, unique_id))
@@ -243,6 +260,7 @@ def listener_from_value(value: Any) -> MessageQueueListener:
     Raises:
         RepositoryError: The value is damaged, or names a type that is not registered here.
     """
+    check_version(value, "listener")
     try:
         name, listener_id = value["type"], value["id"]
     except (TypeError, KeyError) as error:

@@ -1,8 +1,8 @@
 """An engine: one storage technology, serving a storage, a log, cursors and a notifier."""
 
 import os
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
@@ -16,6 +16,7 @@ from eric_sse.repository import (
     ConnectionRepository,
     ListenerRepository,
     QueueRepository,
+    after_commit,
     storage_key,
     transaction,
 )
@@ -34,6 +35,26 @@ class EngineChannelRepository(SSEChannelRepository):
         self._pages = storage
         self._log = log_queues.log
 
+    def load_all(self) -> Iterator[AbstractChannel]:
+        """Loads all channels, one after the other as they are asked for; those that are being deleted are left out."""
+        for value in list(self._storage.fetch_by_prefix(storage_key(self._kind))):
+            try:
+                channel = self._build(value)
+            except ChannelNotFound:
+                continue  # without transactions a crash may have left its row, which the log's loss has made nobody's
+            yield channel
+
+    def load_one(self, channel_id: str) -> AbstractChannel:
+        """Loads a channel given its id.
+
+        Raises:
+            ItemNotFound: There is none, or it is being deleted.
+        """
+        try:
+            return super().load_one(channel_id)
+        except ChannelNotFound:
+            raise ItemNotFound(storage_key(self._kind, channel_id)) from None
+
     def persist(self, channel: AbstractChannel) -> None:
         """Persists a channel. Its log is created, with the default retention, unless it is there.
 
@@ -48,7 +69,7 @@ class EngineChannelRepository(SSEChannelRepository):
             epoch = self._epoch(channel)
             super().persist(channel)
         if isinstance(factory, LogQueues):
-            factory.epoch = epoch
+            after_commit(self._storage, partial(setattr, factory, "epoch", epoch))
 
     def delete(self, channel_id: str) -> None:
         """Deletes a channel, its connections, its log and its cursors. Idempotent."""
@@ -154,7 +175,11 @@ class Engine:
             _open_engines.discard(self)
 
     def after_fork(self) -> None:
-        """Called in a forked child while the engine is open: a subclass lets go of what belongs to the parent."""
+        """Called in a forked child while the engine is open: acknowledgements that the parent gathered are its own.
+
+        A subclass lets go of what else belongs to the parent after calling this.
+        """
+        self.acks.abandon()
 
     def __enter__(self) -> Self:
         return self

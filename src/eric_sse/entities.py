@@ -3,7 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from eric_sse._util import Wakeup, generate_uuid, get_logger, id_problem
@@ -31,6 +31,8 @@ MESSAGE_TYPE_ERROR = "error"
 
 # How long a stream sleeps between looks at a queue that cannot tell when there is something new.
 _POLL_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.25)
+# How long a stream over a log sleeps at most, in seconds: its wake-ups may be lost.
+_LOOK_ANYWAY_S = 10.0
 
 
 class AbstractChannel(ABC):
@@ -89,11 +91,13 @@ class AbstractChannel(ABC):
             ChannelNotFound: A durable channel was deleted; from a step of the stream.
             RepositoryError: The store holds what cannot be read; from a step of the stream.
         """
-        return self._stream(self._connection(listener.id))
+        connection = self._connection(listener.id)
+        return self._stream(connection, _source(connection.queue))
 
-    async def _stream(self, connection: Connection) -> AsyncGenerator[Any, None]:
+    async def _stream(
+        self, connection: Connection, source: QueueReader, first: Sequence[MessageContract] | None = None
+    ) -> AsyncGenerator[Any, None]:
         listener, queue = connection.listener, connection.queue
-        source = _source(queue)
         wakeup = Wakeup()
         idle_looks = 0
         with ExitStack() as subscriptions:
@@ -101,7 +105,7 @@ class AbstractChannel(ABC):
             if isinstance(queue, SignallingQueue):
                 subscriptions.callback(queue.subscribe(wakeup))
             while self._is_open(connection):
-                messages = await self._next_messages(source)
+                messages, first = first or await self._next_messages(source), None
                 if messages is None:
                     continue
                 if not messages:
@@ -242,7 +246,9 @@ class AbstractChannel(ABC):
         """Subscribe a new running listener and return its stream."""
         listener = self.add_listener()
         listener.start()
-        return self.message_stream(listener)
+        # A log is looked at now: what is sent from here on is on the stream, however late it is read.
+        source = _source(self._get_queue(listener.id))
+        return self._stream(self._connection(listener.id), source, await self._next_messages(source))
 
     def _get_queue(self, listener_id: str) -> Queue:
         return self._connection(listener_id).queue
@@ -277,7 +283,10 @@ def _source(queue: Queue) -> QueueReader:
 
 async def _until_news(queue: Queue, wakeup: Wakeup, looks: int) -> None:
     if isinstance(queue, SignallingQueue):
-        await wakeup.wait()
+        # A log's notifier may lose a wake-up; what this process pushes itself is never missed.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_ANYWAY_S if isinstance(queue, LogBackedQueue) else None):
+                await wakeup.wait()
         return
     # asyncio.wait_for would make a task for each look; the listener's stop() is noticed at the next one.
     await asyncio.sleep(_POLL_SECONDS[min(looks, len(_POLL_SECONDS) - 1)])

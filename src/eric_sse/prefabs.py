@@ -1,9 +1,10 @@
 """Channels, listeners and a channel repository, ready for use. Knows the domain and repositories, not engines."""
 
 import asyncio
+import threading
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from eric_sse._util import get_logger
@@ -104,12 +105,12 @@ class DataProcessingChannel(AbstractChannel):
         """
         queue = self._get_queue(listener.id)
         executor = self.executor_class(max_workers=self.max_workers)
+        intake = _Intake(queue, executor, listener.on_message)
         running: set[asyncio.Future[tuple[MessageContract, str | None]]] = set()
-        loop = asyncio.get_running_loop()
         try:
             while True:
-                while len(running) < self.max_workers and (message := await _pop(queue)) is not None:
-                    running.add(loop.run_in_executor(executor, _run, listener.on_message, message))
+                while len(running) < self.max_workers and (begun := await intake.begin_next()) is not None:
+                    running.add(asyncio.wrap_future(begun))
                 if not running:
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
@@ -117,10 +118,7 @@ class DataProcessingChannel(AbstractChannel):
                 running.remove(future)
                 yield self._adapt_outcome(listener, *future.result())
         finally:
-            for future in running:
-                future.cancel()
-            # Not waiting: the event loop would stand still until the last on_message returns.
-            executor.shutdown(wait=False, cancel_futures=True)
+            intake.end()
 
     def _adapt_outcome(self, listener: MessageQueueListener, message: MessageContract, failure: str | None) -> Any:
         if failure is None:
@@ -133,12 +131,39 @@ class DataProcessingChannel(AbstractChannel):
         return {"event": msg.type, "data": msg.payload}
 
 
-async def _pop(queue: Queue) -> MessageContract | None:
-    try:
+class _Intake:
+    """Takes messages off a queue and hands them to an executor, in one step: what is taken is processed."""
+
+    def __init__(self, queue: Queue, executor: Executor, on_message: Callable[[MessageContract], None]) -> None:
+        self._queue = queue
+        self._executor = executor
+        self._on_message = on_message
+        self._lock = threading.Lock()
+        self._ended = False
+
+    async def begin_next(self) -> "Future[tuple[MessageContract, str | None]] | None":
+        """Begin with the next message; None where there is none."""
         # A log does I/O; a plain queue is popped in place, as the streams do.
-        return await asyncio.to_thread(queue.pop) if isinstance(queue, LogBackedQueue) else queue.pop()
-    except NoMessagesException:
-        return None
+        if isinstance(self._queue, LogBackedQueue):
+            return await asyncio.to_thread(self._begin)
+        return self._begin()
+
+    def end(self) -> None:
+        """Begin no more. What was begun runs to its end; nobody waits: the event loop would stand still meanwhile."""
+        self._ended = True
+        if self._lock.acquire(blocking=False):  # else a message is being taken: who takes it shuts down after it
+            self._executor.shutdown(wait=False)
+            self._lock.release()
+
+    def _begin(self) -> "Future[tuple[MessageContract, str | None]] | None":
+        try:
+            with self._lock:
+                return None if self._ended else self._executor.submit(_run, self._on_message, self._queue.pop())
+        except NoMessagesException:
+            return None
+        finally:
+            if self._ended:
+                self._executor.shutdown(wait=False)
 
 
 def _run(on_message: Callable[[MessageContract], None], message: MessageContract) -> tuple[MessageContract, str | None]:

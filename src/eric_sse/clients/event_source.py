@@ -187,8 +187,9 @@ class AsyncEventSource(Source["httpx2.AsyncClient"], AsyncIterator[Event]):
     async def aclose(self) -> None:
         """End the iteration and close the connection, at once also where another task waits for an event."""
         self._session.close()
-        if self._scope is not None:
-            self._scope.reschedule(0)
+        scope, self._scope = self._scope, None  # once: one that is expiring cannot be told again
+        if scope is not None:
+            scope.reschedule(0)
         async with self._lock:
             await self._drop()
             if self._owns_client and self._client is not None:

@@ -80,6 +80,7 @@ class _Memory:
         self.cursors: dict[CursorKey, Position] = {}
         self._undo: list[Callable[[], None]] = []
         self._depth = 0
+        self._after: list[Callable[[], None]] = []
 
     def set(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         """Set or, with None, remove a value; undone where the transaction around it fails."""
@@ -91,18 +92,30 @@ class _Memory:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self.lock:
-            savepoint = len(self._undo)
+            savepoint, after = len(self._undo), len(self._after)
             self._depth += 1
             try:
                 yield
             except BaseException:
                 while len(self._undo) > savepoint:
                     self._undo.pop()()
+                del self._after[after:]
                 raise
             finally:
                 self._depth -= 1
                 if not self._depth:
                     self._undo.clear()
+                    due, self._after = self._after, []
+                    for action in due:
+                        action()
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Call it when the transaction is over, unless it is undone; now where there is none."""
+        with self.lock:
+            if self._depth:
+                self._after.append(action)
+                return
+        action()
 
     def log(self, channel_id: str) -> _Log:
         try:
@@ -167,6 +180,9 @@ class MemoryStorage(BatchKvStorage, TransactionalKvStorage):
     def transaction(self) -> Iterator[None]:
         with self._memory.transaction():
             yield
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self._memory.after_commit(action)
 
 
 class MemoryLog(MessageLog):

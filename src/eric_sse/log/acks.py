@@ -32,9 +32,7 @@ class AckBuffer:
     def note(self, key: CursorKey, position: Position) -> None:
         """Say that a listener has received everything through ``position``. Does no I/O."""
         with self._lock:
-            known = self._pending.get(key)
-            if known is None or known.epoch != position.epoch or known.offset < position.offset:
-                self._pending[key] = position
+            self._keep(key, position)
             self._arm()
 
     def flush(self) -> None:
@@ -54,7 +52,9 @@ class AckBuffer:
                 self._cursors.advance(pending)
             except BaseException:
                 with self._lock:
-                    self._pending = pending | self._pending
+                    newer, self._pending = self._pending, pending
+                    for key, position in newer.items():
+                        self._keep(key, position)
                 raise
 
     def close(self) -> None:
@@ -68,6 +68,11 @@ class AckBuffer:
             if self._timer is not None:
                 self._timer.cancel()
         self.flush()
+
+    def _keep(self, key: CursorKey, position: Position) -> None:
+        known = self._pending.get(key)
+        if known is None or known.epoch != position.epoch or known.offset < position.offset:
+            self._pending[key] = position
 
     def _arm(self) -> None:
         # No timer runs while nothing waits: an idle process is never woken.

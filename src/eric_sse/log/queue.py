@@ -8,8 +8,8 @@ from eric_sse.connection import Connection, LogConnectionsFactory
 from eric_sse.exception import ChannelNotFound, ListenerNotFound, NoMessagesException
 from eric_sse.listener import MessageQueueListener
 from eric_sse.log.acks import AckBuffer
-from eric_sse.log.ports import CursorKey, Cursors, Head, MessageLog, NewEntry, Notifier
-from eric_sse.log.resume import Gap, resume
+from eric_sse.log.ports import CursorKey, Cursors, MessageLog, NewEntry, Notifier
+from eric_sse.log.resume import resume
 from eric_sse.message import MessageContract, Position
 from eric_sse.queues import LogBackedQueue, QueueReader
 
@@ -191,7 +191,7 @@ class _LogReader(QueueReader):
         offset, gap = resume(page.head, str(position))
         if gap is not None:
             self._position = Position(page.head.epoch, offset)
-            return [_gap_message(gap, page.head, offset)]
+            return [gap.message(self._position)]
         self._position = Position(page.head.epoch, page.through)
         return [decode_message(entry.data, Position(page.head.epoch, entry.offset)) for entry in page.entries]
 
@@ -207,10 +207,6 @@ class _LogReader(QueueReader):
         if head is None:
             raise ChannelNotFound(self._key.channel_id)
         return Position(head.epoch, head.last)
-
-
-def _gap_message(gap: Gap, head: Head, offset: int) -> MessageContract:
-    return gap.message(Position(head.epoch, offset))
 
 
 def _position(message: MessageContract) -> Position:

@@ -13,6 +13,7 @@ from eric_sse.repository.storage import (
     InMemoryStorage,
     KvStorage,
     TransactionalKvStorage,
+    after_commit,
     storage_key,
     transaction,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "ListenerRepository",
     "QueueRepository",
     "TransactionalKvStorage",
+    "after_commit",
     "storage_key",
     "transaction",
 ]

@@ -2,12 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from eric_sse.codec import (
-    FORMAT_VERSION,
-)
+from eric_sse.codec import FORMAT_VERSION, check_version
 from eric_sse.connection import Connection, ConnectionsFactory
 from eric_sse.entities import AbstractChannel
 from eric_sse.exception import RepositoryError
@@ -16,7 +15,7 @@ from eric_sse.interfaces import (
     ConnectionRepositoryInterface,
 )
 from eric_sse.repository.connections import ConnectionRepository
-from eric_sse.repository.storage import KvStorage, storage_key, transaction
+from eric_sse.repository.storage import KvStorage, after_commit, storage_key, transaction
 
 
 class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
@@ -85,7 +84,7 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
                 storage_key(self._kind, channel.id), {"v": FORMAT_VERSION, "channel": self._channel_to_dict(channel)}
             )
             self._delete_connections(channel.id, self._held.get(channel, set()) - ids)
-        self._held[channel] = ids
+        after_commit(self._storage, partial(self._held.__setitem__, channel, ids))
 
     def delete(self, channel_id: str) -> None:
         """Deletes a channel and its connections given its id. Idempotent."""
@@ -122,6 +121,7 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
 
     @staticmethod
     def _channel_data(value: Any) -> dict[str, Any]:
+        check_version(value, "channel")
         data = value.get("channel") if isinstance(value, dict) else None
         if not isinstance(data, dict):
             raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?")

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from eric_sse.codec import (
     FORMAT_VERSION,
+    check_version,
     decode_json,
     decode_message,
     encode_json,
@@ -126,11 +128,20 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
     def delete_many(self, connection_ids: Collection[str]) -> None:
         """Delete queues, and the cursors of those that are views of a log."""
         with transaction(self._storage):
-            queues = self.load_many(list(connection_ids)) if self._log_queues else {}
-            # The cursors first: without its queue's row, nothing would lead to a cursor that a crash has left.
-            for channel_id, listener_ids in _by_channel(queues.values()).items():
-                self._require_log().cursors.drop(channel_id, listener_ids)
+            if self._log_queues is not None:
+                # The cursors first: without its queue's row, nothing would lead to a cursor that a crash has left.
+                for channel_id, listener_ids in self._cursors_of(connection_ids).items():
+                    self._log_queues.cursors.drop(channel_id, listener_ids)
             super().delete_many(connection_ids)
+
+    def _cursors_of(self, connection_ids: Collection[str]) -> dict[str, list[str]]:
+        """The listeners, by channel, whose queues are views of a log; what cannot be read can still be deleted."""
+        listeners: dict[str, list[str]] = {}
+        for value in fetch_many(self._storage, [storage_key(self._kind, id_) for id_ in connection_ids]).values():
+            with suppress(TypeError, KeyError):
+                if value["kind"] == "log":
+                    listeners.setdefault(value["channel"], []).append(value["listener"])
+        return listeners
 
     def _to_value(self, item: Queue) -> Any:
         if isinstance(item, LogQueue):
@@ -149,6 +160,7 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         )
 
     def _from_value(self, value: Any) -> Queue:
+        check_version(value, "queue")
         try:
             if value["kind"] == "memory":
                 return InMemoryQueue(decode_message(encode_json(message)) for message in value["messages"])

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import quote
@@ -101,6 +101,13 @@ class TransactionalKvStorage(KvStorage):
         Nested ones are savepoints. What else belongs to the same engine takes part.
         """
 
+    @abstractmethod
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Have ``action`` called when this thread's transaction is committed; now where there is none.
+
+        Where the transaction, or the savepoint, is undone, it is not called.
+        """
+
 
 class InMemoryStorage(KvStorage):
     """In memory implementation. It holds whatever it is given, by reference.
@@ -159,6 +166,14 @@ def storage_key(*components: str) -> str:
 def transaction(storage: KvStorage) -> AbstractContextManager[None]:
     """A transaction where the storage has them; else a block in which each call stands for itself."""
     return storage.transaction() if isinstance(storage, TransactionalKvStorage) else nullcontext()
+
+
+def after_commit(storage: KvStorage, action: Callable[[], None]) -> None:
+    """Call ``action`` when what was stored before is committed; now where each call stands for itself."""
+    if isinstance(storage, TransactionalKvStorage):
+        storage.after_commit(action)
+    else:
+        action()
 
 
 def fetch_many(storage: KvStorage, keys: Sequence[str]) -> Mapping[str, Any]:

@@ -83,6 +83,7 @@ class ChannelTail:
         # After a round of writes (`time.monotonic`).
         self._rests_until = 0.0
         self._dirty = False
+        self._is_reading = False
         # What was stored through this process, and follows the window or what was gathered before.
         self._gathered: list[Entry] = []
         self._task: asyncio.Task[None] | None = None
@@ -92,7 +93,7 @@ class ChannelTail:
     @property
     def is_dirty(self) -> bool:
         """Whether the log is to be looked at."""
-        return self._dirty
+        return self._dirty or self._is_reading
 
     def mark_dirty(self) -> None:
         """Something may be new: read until there is nothing more."""
@@ -148,11 +149,14 @@ class ChannelTail:
                     if await self._send_gathered() and not self._dirty:
                         continue
                     self._dirty = False
+                    self._is_reading = True
                     page = await self.read(self.window.through)
                     await self._heed_removals(page.head)
                     failures = 0
                     begun = time.monotonic()
-                    if self._take(page):
+                    news = self._take(page)
+                    self._is_reading = False
+                    if news:
                         await self._let_send(begun)
                 except ChannelNotFound:
                     self.end()

@@ -246,6 +246,30 @@ class TransactionalKvStorageSuite:
             transactional.upsert("inner", 2)
         assert list(transactional.fetch_all()) == []
 
+    def test_after_commit(self, transactional: TransactionalKvStorage) -> None:
+        """What is to happen after the commit happens then, in order; without a transaction, at once."""
+        happened: list[int] = []
+        with transactional.transaction():
+            with transactional.transaction():
+                transactional.after_commit(lambda: happened.append(1))
+            transactional.after_commit(lambda: happened.append(2))
+            assert happened == []
+        transactional.after_commit(lambda: happened.append(3))
+        assert happened == [1, 2, 3]
+
+    def test_not_after_rollback(self, transactional: TransactionalKvStorage) -> None:
+        """Where a block is undone, what was to happen after it does not, now or later."""
+        happened: list[int] = []
+        with transactional.transaction():
+            with undone(transactional):
+                transactional.after_commit(lambda: happened.append(1))
+            transactional.after_commit(lambda: happened.append(2))
+        with undone(transactional), transactional.transaction():
+            transactional.after_commit(lambda: happened.append(3))
+        with transactional.transaction():
+            pass
+        assert happened == [2]
+
     def test_usable_after_error(self, transactional: TransactionalKvStorage) -> None:
         """A refused value inside, caught there, spoils nothing."""
         with transactional.transaction():

@@ -78,9 +78,11 @@ class Session:
     def savepoint(self) -> Iterator[None]:
         """A transaction in the transaction: what happens inside is undone where an exception leaves it."""
         self.rows("SAVEPOINT eric_sse")
+        after = len(self.after_commit)
         try:
             yield
         except BaseException:
+            del self.after_commit[after:]
             # Where the connection is lost, all of it is undone.
             with suppress(RepositoryError):
                 self.rows("ROLLBACK TO SAVEPOINT eric_sse")

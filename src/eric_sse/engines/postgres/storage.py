@@ -1,6 +1,6 @@
 """Key-value storage in one table."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,9 @@ class PostgresStorage(BatchKvStorage, TransactionalKvStorage):
     def transaction(self) -> Iterator[None]:
         with self._database.transaction():
             yield
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self._database.after_commit(action)
 
     def _range(self, prefix: str, after: str, limit: int | None) -> list[Row]:
         if not is_unicode(prefix):

@@ -38,6 +38,7 @@ class RedisNotifier(Notifier):
         self._local = MemoryNotifier()
         self._lock = threading.Lock()
         self._thread: _Subscriber | None = None
+        self._closed = False
 
     def wake(self, channel_ids: Iterable[str | None]) -> None:
         self._local.wake(list(channel_ids))
@@ -45,6 +46,8 @@ class RedisNotifier(Notifier):
     def listen(self, callback: Callable[[str | None], None]) -> Callable[[], None]:
         end = self._local.listen(callback)
         with self._lock:
+            if self._closed:
+                return end
             # In a forked child the thread is not alive.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = _Subscriber(self._nodes, self._news, self._local, self._timeout_s)
@@ -61,6 +64,7 @@ class RedisNotifier(Notifier):
     def close(self) -> None:
         """End the thread. Idempotent."""
         with self._lock:
+            self._closed = True
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.end()

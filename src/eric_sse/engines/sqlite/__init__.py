@@ -102,7 +102,7 @@ class SqliteEngine(Engine):
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's connections and threads."""
-        self.acks.abandon()
+        super().after_fork()
         if self._database.abandon():
             self._notifier.abandon()
             self._log.abandon()

@@ -98,9 +98,11 @@ class Session:
     def savepoint(self) -> Iterator[None]:
         """A transaction in the transaction: what happens inside is undone where an exception leaves it."""
         self.run("SAVEPOINT eric_sse")
+        after = len(self.after_commit)
         try:
             yield
         except BaseException:
+            del self.after_commit[after:]
             # A full disk makes SQLite roll back the whole transaction by itself: then the savepoint is gone.
             with suppress(RepositoryError):
                 self.run("ROLLBACK TO eric_sse")

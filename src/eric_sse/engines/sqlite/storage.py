@@ -1,7 +1,7 @@
 """Key-value storage in one table."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,6 +64,9 @@ class SqliteStorage(BatchKvStorage, TransactionalKvStorage):
     def transaction(self) -> Iterator[None]:
         with self._database.write():
             yield
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self._database.after_commit(action)
 
 
 def _range(session: Session, prefix: str, after: str, limit: int) -> list[tuple[str, Any]]:
