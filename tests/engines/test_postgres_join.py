@@ -318,7 +318,7 @@ async def test_asynchronous(engine: PostgresEngine, server: PostgresServer):
 def test_something_else(engine: PostgresEngine):
     """What is no connection at all is refused by its name."""
     _refused(engine, object(), "builtins.object cannot be joined")
-    with sqlalchemy.create_engine("sqlite://").connect() as connection:
+    with sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.NullPool).connect() as connection:
         _refused(engine, connection, "sqlite3.Connection cannot be joined")
 
 
