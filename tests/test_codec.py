@@ -130,6 +130,12 @@ def test_a_damaged_message_is_a_repository_error(data):
         decode_message(data)
 
 
+def test_a_sender_that_is_no_text_is_refused():
+    """Stored, it could not be read."""
+    with pytest.raises(InvalidMessageFormat, match="sender is a string, not 42"):
+        encode_message(SignedMessage(42, "m"))
+
+
 def test_a_message_of_a_newer_version_is_refused_and_not_guessed_at():
     """The error says what to do."""
     with pytest.raises(RepositoryError, match=r"format 2.*upgrade"):

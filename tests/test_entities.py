@@ -6,6 +6,8 @@ import weakref
 
 import pytest
 
+from eric_sse import entities
+from eric_sse.codec import encode_message
 from eric_sse.connection import Connection, ConnectionsFactory, InMemoryConnectionsFactory
 from eric_sse.engines import open_engine
 from eric_sse.entities import AbstractChannel
@@ -19,7 +21,7 @@ from eric_sse.exception import (
     StoreUnavailable,
 )
 from eric_sse.listener import MessageQueueListener
-from eric_sse.log import Retention
+from eric_sse.log import NewEntry, Retention
 from eric_sse.message import Message
 from eric_sse.queues import InMemoryQueue, Queue
 from support.loops import run_counting
@@ -398,6 +400,26 @@ async def test_watching_subscribes_a_new_running_listener(channel):
     assert await asyncio.wait_for(waiting, 5) == 1
     assert [c.listener.is_running() for c in channel.get_connections()] == [True]
     await stream.aclose()
+
+
+async def test_what_is_sent_before_a_watcher_looks_is_on_its_stream(channel):
+    """The stream begins where it was asked for, not where it is first read."""
+    stream = await channel.watch()
+    send(channel, 1, 2)
+    assert await take(stream, 2) == [1, 2]
+    await stream.aclose()
+
+
+async def test_a_lost_wake_up_costs_time_only(monkeypatch):
+    """A stream over a log looks for itself now and then."""
+    monkeypatch.setattr(entities, "_LOOK_ANYWAY_S", 0.05)
+    with open_engine("memory://") as engine:
+        channel = Channel(channel_id="c", connections_factory=engine.log_queues)
+        engine.log.create("c", Retention())
+        waiting = asyncio.create_task(anext(channel.message_stream(running(channel))))
+        await asyncio.sleep(0.01)
+        engine.log.append("c", [NewEntry(encode_message(Message("m", 1)))])  # and nobody is told
+        assert await asyncio.wait_for(waiting, 5) == 1
 
 
 async def test_a_closed_stream_leaves_no_subscription(channel):

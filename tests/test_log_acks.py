@@ -39,6 +39,24 @@ def test_many_notes_are_one_move_of_each_cursor_to_its_furthest():
     assert cursors.advanced == [{ONE: Position("e", 3), TWO: Position("e", 5)}]
 
 
+def test_a_move_that_fails_keeps_the_furthest():
+    """What is noted while the store fails may be less far, where a listener has two streams."""
+    cursors = RecordingCursors()
+    acks = AckBuffer(cursors, interval_s=1000)
+
+    def fail(_):
+        acks.note(ONE, Position("e", 50))
+        raise StoreUnavailable("away")
+
+    cursors.advance = fail
+    acks.note(ONE, Position("e", 100))
+    with pytest.raises(StoreUnavailable):
+        acks.flush()
+    del cursors.advance
+    acks.close()
+    assert cursors.advanced == [{ONE: Position("e", 100)}]
+
+
 def test_a_position_of_another_epoch_replaces_what_was_noted():
     """Offsets of two logs cannot be compared; the later note counts."""
     acks = AckBuffer(cursors := RecordingCursors(), interval_s=1000)

@@ -1,5 +1,6 @@
 """Ready-made channels: SSE fields, concurrent processing, distributed applications, the channel repository."""
 
+import asyncio
 import os
 import threading
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from eric_sse.prefabs import (
     SSEChannel,
 )
 from eric_sse.queues import InMemoryQueue
-from support.listeners import Worker
+from support.listeners import Noting, Worker
 
 SPAWNED = partial(ProcessPoolExecutor, mp_context=get_context("spawn"))
 
@@ -175,6 +176,54 @@ async def test_a_durable_channel_can_be_processed(engine):
     for expected in ([1, 2, 3, 4], [1, 2, 3, 4]):
         [_ async for _ in channel.process_queue(listener)]
         assert sorted(places) == expected
+
+
+@pytest.mark.parametrize("executor_class", [ThreadPoolExecutor, SPAWNED])
+async def test_what_was_taken_is_processed_though_it_is_stopped(tmp_path, executor_class):
+    """However far it was with handing them to the workers: each message is in the queue, or done."""
+    channel = DataProcessingChannel(4, executor_class=executor_class)
+    listener = Noting(tmp_path)
+    channel.register_listener(listener)
+    for number in range(8):
+        channel.dispatch(listener.id, Message("work", number))
+    results = channel.process_queue(listener)
+    processing = asyncio.create_task(anext(results))
+    await asyncio.sleep(0)
+    processing.cancel()
+    await asyncio.gather(processing, return_exceptions=True)
+    await results.aclose()
+    taken = {str(number) for number in range(8 - pending(channel))}
+    assert taken
+    async with asyncio.timeout(20):
+        while {path.name for path in tmp_path.iterdir()} != taken:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_durable_channel_s_message_is_processed_though_it_is_stopped(engine):
+    """Also where it is stopped while a thread takes the message, whose cursor moves."""
+    listener, popping, go_on = Worker(), threading.Event(), threading.Event()
+    channel = DataProcessingChannel(1, channel_id="c", connections_factory=engine.log_queues)
+    engine.log.create("c", Retention())
+    channel.register_listener(listener)
+    queue = next(iter(channel.get_connections())).queue
+    queue.persist()
+    channel.broadcast(Message("work", {"n": 1}))
+    done, pop = threading.Event(), queue.pop
+    listener.on_message = lambda message: done.set()
+
+    def slow_pop():
+        message = pop()
+        popping.set()
+        go_on.wait(10)
+        return message
+
+    queue.pop = slow_pop
+    processing = asyncio.create_task(anext(channel.process_queue(listener)))
+    assert await asyncio.to_thread(popping.wait, 10)
+    processing.cancel()
+    await asyncio.gather(processing, return_exceptions=True)
+    go_on.set()
+    assert await asyncio.to_thread(done.wait, 10)
 
 
 # SimpleDistributedApplication*

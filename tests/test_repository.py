@@ -1,5 +1,7 @@
 """Storages and repositories: what users' own storages have to do, and what the repositories promise over them."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from eric_sse.exception import (
     RepositoryError,
 )
 from eric_sse.listener import MessageQueueListener
+from eric_sse.log import CursorKey
 from eric_sse.message import Message, SignedMessage
 from eric_sse.prefabs import SSEChannelRepository
 from eric_sse.queues import InMemoryQueue, Queue
@@ -353,3 +356,75 @@ def test_the_number_of_calls_does_not_grow_with_the_connections(step):
         getattr(repository, step.split()[0])(argument)
         counts.append(storage.calls)
     assert counts[0] == counts[1] <= 10
+
+
+# The channels of an engine
+
+
+@pytest.fixture(params=["memory://", "sqlite:///{folder}/store.db"])
+def engine(request, tmp_path):
+    """An engine with transactions."""
+    with open_engine(request.param.format(folder=tmp_path)) as engine:
+        yield engine
+
+
+def durable(engine, channel_id, *listener_ids):
+    """A channel that is persisted, with listeners."""
+    channel = engine.channels.create({"channel_id": channel_id})
+    for listener_id in listener_ids:
+        channel.register_listener(MessageQueueListener(listener_id))
+    engine.channels.persist(channel)
+    return channel
+
+
+def roll_back(engine, channel):
+    """Persist it in a transaction that is undone."""
+    with suppress(LookupError), engine.storage.transaction():
+        engine.channels.persist(channel)
+        raise LookupError
+
+
+def test_what_was_rolled_back_can_be_persisted_again(engine):
+    """The channel is not taken for one that somebody has deleted meanwhile."""
+    channel = engine.channels.create({"channel_id": "c"})
+    roll_back(engine, channel)
+    assert list(engine.channels.load_all()) == []
+    engine.channels.persist(channel)
+    channel.broadcast(Message("m"))
+    assert engine.log.heads(["c"])["c"].last == 1
+
+
+def test_a_removal_that_was_rolled_back_is_stored_the_next_time(engine):
+    """What the store holds is not forgotten with the transaction."""
+    channel = durable(engine, "c", "l", "m")
+    channel.remove_listener("m")
+    roll_back(engine, channel)
+    assert listener_ids(engine.channels.load_one("c")) == ["l", "m"]
+    engine.channels.persist(channel)
+    assert listener_ids(engine.channels.load_one("c")) == ["l"]
+
+
+def test_a_channel_that_is_half_deleted_hides_no_other(engine):
+    """A crash may leave its row where there are no transactions: it is not there, and the others are."""
+    for channel_id in ("a", "ab", "b"):
+        durable(engine, channel_id, "l")
+    engine.log.drop("ab")
+    assert sorted(channel.id for channel in engine.channels.load_all()) == ["a", "b"]
+    with pytest.raises(ItemNotFound):
+        engine.channels.load_one("ab")
+    loading = engine.channels.load_all()
+    engine.channels.delete({"a": "b", "b": "a"}[next(loading).id])
+    assert list(loading) == []
+
+
+@pytest.mark.parametrize("what", ["channel", "listener", "queue"])
+def test_what_a_newer_version_has_stored_is_refused(engine, what):
+    """It is not guessed at; and it can still be deleted, with its log and its cursors."""
+    durable(engine, "c", "l")
+    ((key, value),) = engine.storage.fetch_page(f"{what}/", "", 2)
+    engine.storage.upsert(key, value | {"v": 99})
+    with pytest.raises(RepositoryError, match=rf"stored {what} is of format 99, .* upgrade eric_sse"):
+        engine.channels.load_one("c")
+    engine.channels.delete("c")
+    assert list(engine.storage.fetch_all()) == []
+    assert engine.cursors.get([CursorKey("c", "l")]) == {}
