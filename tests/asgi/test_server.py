@@ -81,6 +81,44 @@ class TestOddHttp:
         answer = serving.talk(request * 3 + b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n", b'"ok"')
         assert answer.count(b"201 Created") == 3
 
+    @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+    def test_a_stream_with_a_request_behind_it(self, serving, version):
+        """It is a stream as every other: with its peer it goes."""
+        stream = b"GET /channels/c/events HTTP/" + version + b"\r\nConnection: keep-alive\r\n" + HOST + b"\r\n"
+        with serving.connect() as client:
+            client.sendall(stream + b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")
+            read_until(client, b"retry:")
+            serving.await_streams(1)
+        serving.await_streams(0)
+
+    def test_a_peer_that_leaves_while_it_is_answered(self, serving, caplog):
+        """Nothing is logged, also where another request waited behind its first."""
+        request = self.post(b'{"payload":1}', b"Content-Length: 13\r\n")
+        for _ in range(20):
+            with serving.connect() as client:
+                client.sendall(request * 2)
+        serving.talk(request, b"201 Created")
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("more", [b"a: b\r\n" * 1000, b"a" * 6000])
+    def test_a_head_without_end(self, serving, more):
+        """It is refused while it is small."""
+        with serving.connect() as client, contextlib.suppress(ConnectionError):
+            client.sendall(b"GET /healthz HTTP/1.1\r\n" + HOST + b"x: ")
+            for _ in range(1000):
+                client.sendall(more)
+                time.sleep(0.0001)
+            pytest.fail("it was read to the end")
+
+    def test_trailers_without_end(self, serving):
+        """They are read, and kept nowhere."""
+        with serving.connect() as client:
+            client.sendall(self.post(b'd\r\n{"payload":1}\r\n0\r\n', b"Transfer-Encoding: chunked\r\n"))
+            for _ in range(100):
+                client.sendall(b"a: b\r\n" * 1000)
+            client.sendall(b"\r\n")
+            read_until(client, b"201 Created")
+
     def test_chunked(self, serving):
         """A body in chunks, as slow as it likes."""
         with serving.connect() as client:

@@ -12,13 +12,14 @@ import socket
 import ssl
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from eric_sse._util import get_logger
 from eric_sse.asgi.event_stream import HAND_OVER
@@ -36,6 +37,7 @@ EXIT_WITHIN_S = 1.6
 MAX_PORT = 65_535
 
 _TICK_S = 1.0
+_MAX_HEAD_BYTES = 64 * 1024
 _WRITE_BUFFER_BYTES = 4 * 1024
 _BACKLOG = 65_535  # the kernel makes it as much as it allows
 _HEARD_AT_ONCE = 16  # new connections: some milliseconds of work
@@ -55,6 +57,9 @@ class _Protocol(HttpToolsProtocol):
         self._turns = turns
         # What a new connection says before it is its turn.
         self._unheard: list[bytes] | None = []
+        # uvicorn's `cycle` is of the request that came last: others may wait before it.
+        self._answering: RequestResponseCycle | None = None
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)  # the log has it all
@@ -62,7 +67,7 @@ class _Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._unheard is None:
-            super().data_received(data)
+            self._parse(data)
         else:
             self._unheard.append(data)
             if len(self._unheard) == 1:
@@ -75,27 +80,56 @@ class _Protocol(HttpToolsProtocol):
     def _hear(self) -> None:
         unheard, self._unheard = self._unheard, None
         if unheard and not self.transport.is_closing():
-            super().data_received(b"".join(unheard))
+            self._parse(b"".join(unheard))
+
+    def _parse(self, data: bytes) -> None:
+        head = self.headers
+        super().data_received(data)
+        if self.headers is not head or not isinstance(head, list):
+            self._head_bytes = 0
+            return
+        # It has begun before this, and goes on after it.
+        self._head_bytes += len(data)
+        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of a request holds at most {_MAX_HEAD_BYTES} bytes.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells the request that came last: a stream before it would go on for ever.
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self.headers = deque(maxlen=0)  # type: ignore[assignment]  # what follows the body is nothing to anybody
         if self.scope["http_version"] == "1.1":  # what comes before it knows no chunks
             self.scope["extensions"] = {HAND_OVER: self._hand_over}  # type: ignore[dict-item]
 
     def _hand_over(self, protocol: asyncio.Protocol) -> bool:
-        """Leave the connection to ``protocol``, as for a WebSocket; uvicorn takes it for one whose peer is gone."""
-        transport, cycle = self.transport, self.cycle
+        """Leave the connection to ``protocol``, as for a WebSocket; uvicorn takes it for one whose peer is gone.
+
+        Requests that came behind this one are not answered: its response has told that the connection closes
+        (RFC 9112, section 9.6).
+        """
+        transport, cycle = self.transport, self._answering
         # A middleware may hold the head back, or have given the body a length.
-        begun = cycle.response_started and cycle.chunked_encoding
-        if not begun or self.pipeline or self.flow.write_paused or transport.is_closing():
+        if cycle is None or not (cycle.response_started and cycle.chunked_encoding):
+            return False
+        if self.flow.write_paused or transport.is_closing():
             return False
         cycle.disconnected = True
+        self.pipeline.clear()
         self.connections.discard(self)
         self.flow.resume_reading()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         # What refers to one another here would wait for the garbage collector.
-        del self.scope, self.cycle, self.parser
+        del self.scope, self.cycle, self.parser, self._answering
         return True
 
 

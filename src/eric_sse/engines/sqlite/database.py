@@ -288,6 +288,7 @@ class Database:
             session.run("PRAGMA auto_vacuum = INCREMENTAL")
         self._enter_wal(session)
         session.run(f"PRAGMA synchronous = {self.options.synchronous}")
+        session.run("PRAGMA temp_store = MEMORY")  # a file would need a descriptor, which a busy server may not have
         session.run(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
 
     def _enter_wal(self, session: Session) -> None:
