@@ -259,6 +259,23 @@ async def test_closing_from_another_task_ends_any_wait(script):
         await asyncio.wait_for(server.left.wait() if HOLD in script else asyncio.sleep(0), 1)
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_closing_while_it_is_being_closed(turns):
+    """However far the other task has come with it, both return and the iteration ends."""
+    async with serving([HEAD, b": hello\n\n", HOLD]) as server:
+        source = AsyncEventSource(server.url)
+        waiting = asyncio.create_task(anext(source, "ended"))
+        await server.holding.wait()
+        while source.state is not StreamState.OPEN:
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(source.aclose())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await source.aclose()
+        await closing
+        assert await waiting == "ended"
+
+
 async def test_closing_from_another_thread_ends_a_read():
     """A blocking reader that waits for data ends at once when another thread closes it."""
     async with serving([HEAD, event(1), HOLD]) as server:

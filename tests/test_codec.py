@@ -130,10 +130,24 @@ def test_a_damaged_message_is_a_repository_error(data):
         decode_message(data)
 
 
-def test_a_sender_that_is_no_text_is_refused():
+class Numbered(UniqueMessage):
+    """A user's own, whose id is a number."""
+
+    id = 42
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (SignedMessage(42, "m"), "sender"),
+        (UniqueMessage(Message("m"), 42), "sender"),
+        (Numbered(Message("m")), "id"),
+    ],
+)
+def test_a_sender_or_an_id_that_is_no_text_is_refused(message, what):
     """Stored, it could not be read."""
-    with pytest.raises(InvalidMessageFormat, match="sender is a string, not 42"):
-        encode_message(SignedMessage(42, "m"))
+    with pytest.raises(InvalidMessageFormat, match=f"{what} is a string, not 42"):
+        encode_message(message)
 
 
 def test_a_message_of_a_newer_version_is_refused_and_not_guessed_at():

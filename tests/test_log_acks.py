@@ -1,5 +1,6 @@
 """Automatic acknowledgement: gathered, moved together, kept when the store fails."""
 
+import os
 import threading
 
 import pytest
@@ -125,4 +126,20 @@ def test_an_engine_moves_cursors_when_it_is_closed():
         epoch = engine.cursors.get([ONE])[ONE].epoch
         engine.acks.note(ONE, Position(epoch, 7))
         assert engine.cursors.get([ONE])[ONE].offset == 0
+    assert engine.cursors.get([ONE])[ONE].offset == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_moves_no_cursor_for_its_parent():
+    """On any engine: what was gathered before the fork is the parent's to acknowledge."""
+    with open_engine("memory://") as engine:
+        engine.log.create("c", Retention())
+        engine.cursors.create("c", ["one"])
+        epoch = engine.cursors.get([ONE])[ONE].epoch
+        engine.acks.note(ONE, Position(epoch, 7))
+        child = os.fork()
+        if not child:
+            engine.acks.flush()
+            os._exit(engine.cursors.get([ONE])[ONE].offset)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert engine.cursors.get([ONE])[ONE].offset == 7

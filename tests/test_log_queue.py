@@ -69,6 +69,15 @@ def test_a_broadcast_is_one_entry_however_many_listeners(engine, channel):
         assert len(engine.log.read(channel_id, 0, View.EVERYTHING).entries) == 1
 
 
+def test_what_is_refused_is_not_stored(engine, channel):
+    """A message whose sender could not be read again stops none that follow."""
+    with pytest.raises(InvalidMessageFormat):
+        channel.broadcast(SignedMessage(42, "m"))
+    send(channel, 1)
+    assert channel.deliver_next("one").payload == 1
+    assert engine.log.heads(["c"])["c"].last == 1
+
+
 def test_broadcasts_and_dispatches_come_in_one_order_and_know_their_places(channel):
     """A dispatch to another listener is not seen; classes and senders come back."""
     send(channel, 1)

@@ -428,3 +428,28 @@ def test_what_a_newer_version_has_stored_is_refused(engine, what):
     engine.channels.delete("c")
     assert list(engine.storage.fetch_all()) == []
     assert engine.cursors.get([CursorKey("c", "l")]) == {}
+
+
+def damage_queue(engine, row):
+    """Overwrite the only queue's row, but for what ``row`` leaves as it is."""
+    ((key, value),) = engine.storage.fetch_page("queue/", "", 2)
+    engine.storage.upsert(key, {name: value[name] for name in row} if isinstance(row, set) else row)
+
+
+@pytest.mark.parametrize("row", [{"v": 1, "kind": "new"}, {"v": 1, "kind": "log"}, {}, ["damaged"], "damaged", None, 7])
+def test_a_channel_whose_queue_cannot_be_read_can_be_deleted(engine, row):
+    """It is in nobody's way."""
+    durable(engine, "c", "l")
+    damage_queue(engine, row)
+    engine.channels.delete("c")
+    assert list(engine.storage.fetch_all()) == []
+    assert engine.log.heads(["c"]) == {}
+
+
+def test_a_listener_whose_queue_cannot_be_read_is_removed_with_its_cursor(engine):
+    """Who is named as the log's reader is so, whatever else is missing."""
+    channel = durable(engine, "c", "l")
+    damage_queue(engine, {"v", "kind", "channel", "listener"})
+    channel.remove_listener("l")
+    engine.channels.persist(channel)
+    assert engine.cursors.get([CursorKey("c", "l")]) == {}

@@ -48,6 +48,8 @@ BROKEN = [
     ("CountsNoRemovals", "CursorsSuite", "test_removals_are_counted"),
     ("Globs", "KvStorageSuite", "test_prefix_is_literal"),
     ("UndoesNothing", "TransactionalKvStorageSuite", "test_rollback"),
+    ("ActsAtOnce", "TransactionalKvStorageSuite", "test_after_commit"),
+    ("ActsAnyway", "TransactionalKvStorageSuite", "test_not_after_rollback"),
     ("UndoesNothing", "EngineTransactionSuite", "test_rollback_together"),
     ("UndoesNothing", "TransactionalModelSuite", "test_storage"),
     ("StoresOneByOne", "BatchKvStorageSuite", "test_upsert_many_all_or_none"),

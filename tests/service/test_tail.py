@@ -4,13 +4,14 @@ import asyncio
 import time
 from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eric_sse.codec import encode_json, encode_message
 from eric_sse.engine import Engine
 from eric_sse.engines.memory import open_memory
-from eric_sse.exception import StoreUnavailable
+from eric_sse.exception import ChannelNotFound, StoreUnavailable
 from eric_sse.listener import MessageQueueListener
 from eric_sse.log import Append, Entry, NewEntry, Notifier, Retention, View
 from eric_sse.message import Message
@@ -401,6 +402,22 @@ async def test_spurious_wake_ups_are_harmless(service, engine, log, open_reader)
     assert await reader.until(1) == ["1"]
     assert len(reader.chunks) == 2
     assert log.calls["read"] - before <= 8
+
+
+async def test_a_stream_that_opens_while_news_are_read_asks_the_store(service, engine, log, open_reader):
+    """The news may be that the channel is gone: until they are known the tail answers for nothing."""
+    await open_reader()
+    while service._hub.tails()["c"]._task is not None:
+        await asyncio.sleep(0)
+    gate = log.close_gate("read")
+    engine.channels.delete("c")
+    engine.notifier.wake(["c"])
+    await gate.somebody_waits()
+    try:
+        with pytest.raises(ChannelNotFound):
+            await service.open_stream("c")
+    finally:
+        gate.open()
 
 
 async def test_damaged_bytes_become_a_gap(service, engine, open_reader):

@@ -147,6 +147,33 @@ class UndoesNothing(memory.MemoryStorage):
         yield
 
 
+class ActsAtOnce(memory.MemoryStorage):
+    """What is to wait for the commit does not."""
+
+    def after_commit(self, action):
+        action()
+
+
+class ActsAnyway(memory.MemoryStorage):
+    """What waits for a commit happens after a rollback, too."""
+
+    _due = ()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        try:
+            with super().transaction():
+                yield
+        finally:
+            if not self._memory._depth:
+                due, self._due = self._due, ()
+                for action in due:
+                    action()
+
+    def after_commit(self, action):
+        self._due = (*self._due, action)
+
+
 class StoresOneByOne(memory.MemoryStorage):
     """Half of a batch may be stored."""
 

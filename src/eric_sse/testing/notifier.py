@@ -3,12 +3,15 @@
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from eric_sse.engine import Engine
+from eric_sse.exception import RepositoryError
 from eric_sse.log import NewEntry, Notifier, Retention
 from eric_sse.testing.ids import ASCII_IDS, ODD_IDS
+from eric_sse.testing.leaks import leaving_nothing
 
 _PATIENCE_S = 10
 
@@ -95,9 +98,11 @@ class NotifierSuite:
         _hear(heard, "b")
 
     def test_after_closing(self, engine: Engine) -> None:
-        """When the engine is closed, waking, ending and asking for health do no harm."""
+        """When the engine is closed, waking, ending and asking for health do no harm; listening begins nothing."""
         end = engine.notifier.listen(lambda _: None)
         engine.close()
+        with leaving_nothing(), suppress(RepositoryError):  # it may be refused
+            engine.notifier.listen(lambda _: None)
         engine.notifier.wake(["a"])
         end()
         assert engine.notifier.healthy in {True, False}
