@@ -404,6 +404,32 @@ def test_a_removal_that_was_rolled_back_is_stored_the_next_time(engine):
     assert listener_ids(engine.channels.load_one("c")) == ["l"]
 
 
+def test_a_transaction_sees_its_own_persisting(engine):
+    """A listener that was persisted and removed in it is gone after it."""
+    channel = engine.channels.create({"channel_id": "c"})
+    for listener_id in ("l", "m"):
+        channel.register_listener(MessageQueueListener(listener_id))
+    with engine.storage.transaction():
+        engine.channels.persist(channel)
+        channel.remove_listener("m")
+        engine.channels.persist(channel)
+    assert listener_ids(engine.channels.load_one("c")) == ["l"]
+
+
+@pytest.mark.parametrize("again_inside", [True, False])
+def test_persisted_and_deleted_in_one_transaction(engine, again_inside):
+    """It may be persisted again, in it and after it."""
+    channel = engine.channels.create({"channel_id": "c"})
+    with engine.storage.transaction():
+        engine.channels.persist(channel)
+        engine.channels.delete("c")
+        if again_inside:
+            engine.channels.persist(channel)
+    engine.channels.persist(channel)
+    channel.broadcast(Message("m"))
+    assert engine.log.heads(["c"])["c"].last == 1
+
+
 def test_a_channel_that_is_half_deleted_hides_no_other(engine):
     """A crash may leave its row where there are no transactions: it is not there, and the others are."""
     for channel_id in ("a", "ab", "b"):

@@ -79,8 +79,12 @@ class EngineChannelRepository(SSEChannelRepository):
             self._log.drop(channel_id)
             if not self._log.heads([channel_id]):
                 super().delete(channel_id)
+        # Whoever deleted a channel here may persist it here again, in the same transaction as well as after it.
+        self._forget_epoch(channel_id)
+        after_commit(self._storage, partial(self._forget_epoch, channel_id))
+
+    def _forget_epoch(self, channel_id: str) -> None:
         for channel in list(self._held):
-            # Whoever deleted a channel here may persist it here again.
             if channel.id == channel_id and isinstance(channel.connections_factory, LogQueues):
                 channel.connections_factory.epoch = None
 

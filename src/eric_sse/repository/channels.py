@@ -83,7 +83,10 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
             self._storage.upsert(
                 storage_key(self._kind, channel.id), {"v": FORMAT_VERSION, "channel": self._channel_to_dict(channel)}
             )
-            self._delete_connections(channel.id, self._held.get(channel, set()) - ids)
+            held = self._held.get(channel, set())
+            self._delete_connections(channel.id, held - ids)
+        # Until the commit it may hold either; to delete what is not there does no harm.
+        self._held[channel] = held | ids
         after_commit(self._storage, partial(self._held.__setitem__, channel, ids))
 
     def delete(self, channel_id: str) -> None:
