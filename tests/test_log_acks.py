@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -118,13 +119,20 @@ def test_closing_waits_for_a_move_that_a_timer_began():
     assert cursors.advanced == [{ONE: Position("e", 1)}]
 
 
-def test_an_engine_moves_cursors_when_it_is_closed():
-    """What was delivered just before is acknowledged."""
+@contextmanager
+def engine_with_a_note():
+    """An engine that is to move a cursor to 7."""
     with open_engine("memory://") as engine:
         engine.log.create("c", Retention())
         engine.cursors.create("c", ["one"])
         epoch = engine.cursors.get([ONE])[ONE].epoch
         engine.acks.note(ONE, Position(epoch, 7))
+        yield engine
+
+
+def test_an_engine_moves_cursors_when_it_is_closed():
+    """What was delivered just before is acknowledged."""
+    with engine_with_a_note() as engine:
         assert engine.cursors.get([ONE])[ONE].offset == 0
     assert engine.cursors.get([ONE])[ONE].offset == 7
 
@@ -132,11 +140,7 @@ def test_an_engine_moves_cursors_when_it_is_closed():
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_moves_no_cursor_for_its_parent():
     """On any engine: what was gathered before the fork is the parent's to acknowledge."""
-    with open_engine("memory://") as engine:
-        engine.log.create("c", Retention())
-        engine.cursors.create("c", ["one"])
-        epoch = engine.cursors.get([ONE])[ONE].epoch
-        engine.acks.note(ONE, Position(epoch, 7))
+    with engine_with_a_note() as engine:
         child = os.fork()
         if not child:
             engine.acks.flush()

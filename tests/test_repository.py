@@ -1,7 +1,5 @@
 """Storages and repositories: what users' own storages have to do, and what the repositories promise over them."""
 
-from contextlib import suppress
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +24,7 @@ from eric_sse.repository import (
     QueueRepository,
     storage_key,
 )
+from eric_sse.testing.storage import undone
 from support.storages import NASTY_IDS, ColonAppendingStorage, CountingBatchStorage, JsonOnlyStorage
 
 
@@ -368,26 +367,11 @@ def engine(request, tmp_path):
         yield engine
 
 
-def durable(engine, channel_id, *listener_ids):
-    """A channel that is persisted, with listeners."""
-    channel = engine.channels.create({"channel_id": channel_id})
-    for listener_id in listener_ids:
-        channel.register_listener(MessageQueueListener(listener_id))
-    engine.channels.persist(channel)
-    return channel
-
-
-def roll_back(engine, channel):
-    """Persist it in a transaction that is undone."""
-    with suppress(LookupError), engine.storage.transaction():
-        engine.channels.persist(channel)
-        raise LookupError
-
-
 def test_what_was_rolled_back_can_be_persisted_again(engine):
     """The channel is not taken for one that somebody has deleted meanwhile."""
     channel = engine.channels.create({"channel_id": "c"})
-    roll_back(engine, channel)
+    with undone(engine.storage):
+        engine.channels.persist(channel)
     assert list(engine.channels.load_all()) == []
     engine.channels.persist(channel)
     channel.broadcast(Message("m"))
@@ -396,9 +380,10 @@ def test_what_was_rolled_back_can_be_persisted_again(engine):
 
 def test_a_removal_that_was_rolled_back_is_stored_the_next_time(engine):
     """What the store holds is not forgotten with the transaction."""
-    channel = durable(engine, "c", "l", "m")
+    channel = channel_with(engine.channels, "c", "l", "m")
     channel.remove_listener("m")
-    roll_back(engine, channel)
+    with undone(engine.storage):
+        engine.channels.persist(channel)
     assert listener_ids(engine.channels.load_one("c")) == ["l", "m"]
     engine.channels.persist(channel)
     assert listener_ids(engine.channels.load_one("c")) == ["l"]
@@ -406,11 +391,8 @@ def test_a_removal_that_was_rolled_back_is_stored_the_next_time(engine):
 
 def test_a_transaction_sees_its_own_persisting(engine):
     """A listener that was persisted and removed in it is gone after it."""
-    channel = engine.channels.create({"channel_id": "c"})
-    for listener_id in ("l", "m"):
-        channel.register_listener(MessageQueueListener(listener_id))
     with engine.storage.transaction():
-        engine.channels.persist(channel)
+        channel = channel_with(engine.channels, "c", "l", "m")
         channel.remove_listener("m")
         engine.channels.persist(channel)
     assert listener_ids(engine.channels.load_one("c")) == ["l"]
@@ -433,7 +415,7 @@ def test_persisted_and_deleted_in_one_transaction(engine, again_inside):
 def test_a_channel_that_is_half_deleted_hides_no_other(engine):
     """A crash may leave its row where there are no transactions: it is not there, and the others are."""
     for channel_id in ("a", "ab", "b"):
-        durable(engine, channel_id, "l")
+        channel_with(engine.channels, channel_id, "l")
     engine.log.drop("ab")
     assert sorted(channel.id for channel in engine.channels.load_all()) == ["a", "b"]
     with pytest.raises(ItemNotFound):
@@ -443,11 +425,17 @@ def test_a_channel_that_is_half_deleted_hides_no_other(engine):
     assert list(loading) == []
 
 
+def only_row(engine, kind):
+    """The key and the value of the only row of a kind."""
+    (row,) = engine.storage.fetch_page(f"{kind}/", "", 2)
+    return row
+
+
 @pytest.mark.parametrize("what", ["channel", "listener", "queue"])
 def test_what_a_newer_version_has_stored_is_refused(engine, what):
     """It is not guessed at; and it can still be deleted, with its log and its cursors."""
-    durable(engine, "c", "l")
-    ((key, value),) = engine.storage.fetch_page(f"{what}/", "", 2)
+    channel_with(engine.channels, "c", "l")
+    key, value = only_row(engine, what)
     engine.storage.upsert(key, value | {"v": 99})
     with pytest.raises(RepositoryError, match=rf"stored {what} is of format 99, .* upgrade eric_sse"):
         engine.channels.load_one("c")
@@ -456,17 +444,12 @@ def test_what_a_newer_version_has_stored_is_refused(engine, what):
     assert engine.cursors.get([CursorKey("c", "l")]) == {}
 
 
-def damage_queue(engine, row):
-    """Overwrite the only queue's row, but for what ``row`` leaves as it is."""
-    ((key, value),) = engine.storage.fetch_page("queue/", "", 2)
-    engine.storage.upsert(key, {name: value[name] for name in row} if isinstance(row, set) else row)
-
-
 @pytest.mark.parametrize("row", [{"v": 1, "kind": "new"}, {"v": 1, "kind": "log"}, {}, ["damaged"], "damaged", None, 7])
 def test_a_channel_whose_queue_cannot_be_read_can_be_deleted(engine, row):
     """It is in nobody's way."""
-    durable(engine, "c", "l")
-    damage_queue(engine, row)
+    channel_with(engine.channels, "c", "l")
+    key, _ = only_row(engine, "queue")
+    engine.storage.upsert(key, row)
     engine.channels.delete("c")
     assert list(engine.storage.fetch_all()) == []
     assert engine.log.heads(["c"]) == {}
@@ -474,8 +457,10 @@ def test_a_channel_whose_queue_cannot_be_read_can_be_deleted(engine, row):
 
 def test_a_listener_whose_queue_cannot_be_read_is_removed_with_its_cursor(engine):
     """Who is named as the log's reader is so, whatever else is missing."""
-    channel = durable(engine, "c", "l")
-    damage_queue(engine, {"v", "kind", "channel", "listener"})
+    channel = channel_with(engine.channels, "c", "l")
+    key, value = only_row(engine, "queue")
+    del value["ack"]
+    engine.storage.upsert(key, value)
     channel.remove_listener("l")
     engine.channels.persist(channel)
     assert engine.cursors.get([CursorKey("c", "l")]) == {}

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from logging import Logger, getLogger
 from uuid import uuid4
 
+BACKLOG = 65_535
+"""Of a listening socket: the kernel makes it as much as it allows."""
+
 MAX_ID_BYTES = 255
 
 

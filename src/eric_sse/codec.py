@@ -109,10 +109,11 @@ def check_version(value: Any, what: str) -> None:
     """
     version = value.get("v") if isinstance(value, dict) else None
     if version != FORMAT_VERSION:
-        raise RepositoryError(
-            f"stored {what} is of format {version!r}, this version reads {FORMAT_VERSION}: upgrade eric_sse, "
-            "or see whether the store is damaged"
-        )
+        raise RepositoryError(f"{_other_format(what, version)}, or see whether the store is damaged")
+
+
+def _other_format(what: str, version: object) -> str:
+    return f"stored {what} is of format {version!r}, this version reads {FORMAT_VERSION}: upgrade eric_sse"
 
 
 def check_type(message_type: object) -> None:
@@ -186,9 +187,7 @@ def decode_stored(data: bytes) -> StoredMessage:
             f"stored message {data[:80]!r} cannot be read ({error}); is the store damaged?"
         ) from error
     if stored.v != FORMAT_VERSION:
-        raise RepositoryError(
-            f"stored message is of format {stored.v}, this version reads {FORMAT_VERSION}: upgrade eric_sse"
-        )
+        raise RepositoryError(_other_format("message", stored.v))
     return stored
 
 
@@ -263,7 +262,7 @@ def listener_from_value(value: Any) -> MessageQueueListener:
     check_version(value, "listener")
     try:
         name, listener_id = value["type"], value["id"]
-    except (TypeError, KeyError) as error:
+    except KeyError as error:
         raise RepositoryError(f"stored listener {value!r} cannot be read; is the store damaged?") from error
     build = _listener_types.get(name)
     if build is None:

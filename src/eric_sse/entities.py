@@ -247,8 +247,9 @@ class AbstractChannel(ABC):
         listener = self.add_listener()
         listener.start()
         # A log is looked at now: what is sent from here on is on the stream, however late it is read.
-        source = _source(self._get_queue(listener.id))
-        return self._stream(self._connection(listener.id), source, await self._next_messages(source))
+        connection = self._connection(listener.id)
+        source = _source(connection.queue)
+        return self._stream(connection, source, await self._next_messages(source))
 
     def _get_queue(self, listener_id: str) -> Queue:
         return self._connection(listener_id).queue

@@ -6,9 +6,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from eric_sse._util import BACKLOG
 from eric_sse.exception import ConfigurationError
-
-_BACKLOG = 65_535  # the kernel makes it as much as it allows
 
 
 @contextlib.contextmanager
@@ -25,7 +24,7 @@ def listening(path: Path) -> Iterator[socket.socket]:
         try:
             _remove_stale(path)
             bound.bind(str(path))
-            bound.listen(_BACKLOG)  # or another server that starts now would take it for a dead one's
+            bound.listen(BACKLOG)  # or another server that starts now would take it for a dead one's
             made = _made(path)
         except OSError as error:
             raise ConfigurationError(

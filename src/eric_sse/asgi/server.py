@@ -21,7 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from eric_sse._util import get_logger
+from eric_sse._util import BACKLOG, get_logger
 from eric_sse.asgi.event_stream import HAND_OVER
 from eric_sse.exception import ConfigurationError
 from eric_sse.service import Service
@@ -39,7 +39,6 @@ MAX_PORT = 65_535
 _TICK_S = 1.0
 _MAX_HEAD_BYTES = 64 * 1024
 _WRITE_BUFFER_BYTES = 4 * 1024
-_BACKLOG = 65_535  # the kernel makes it as much as it allows
 _HEARD_AT_ONCE = 16  # new connections: some milliseconds of work
 
 _OTHER_PORT = "choose another port with --port"
@@ -244,7 +243,7 @@ def create_server(
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
     return DrainingServer(config, service, on_started)
 
@@ -312,7 +311,7 @@ def bind(host: str, port: int, user_timeout_s: float = 60.0) -> socket.socket:
             # Accepted sockets inherit it: it finds peers that vanished without a word.
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout_s * 1000))
         bound.bind(address)
-        bound.listen(_BACKLOG)  # where another process bound it at the same moment, only this tells
+        bound.listen(BACKLOG)  # where another process bound it at the same moment, only this tells
     except OSError as error:
         bound.close()
         raise ConfigurationError(

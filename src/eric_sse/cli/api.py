@@ -79,8 +79,8 @@ class Api:
         except httpx2.ConnectError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise CommandError(
-                    f"{self._url} shows a certificate that is not trusted ({error}); name the file of its issuer's "
-                    "in SSL_CERT_FILE"
+                    f"{self._url} shows a certificate that is not trusted ({error}); name its issuer's file in "
+                    "SSL_CERT_FILE"
                 ) from error
             raise NotRunning(
                 f"no server answers at {self._url} ({error}); start one with 'eric-sse serve', name another with "

@@ -256,6 +256,14 @@ class CursorKey(NamedTuple):
     listener_id: str
 
 
+def by_channel(keys: Iterable[CursorKey]) -> dict[str, list[str]]:
+    """The listeners of each channel, in the order of the keys."""
+    found: dict[str, list[str]] = {}
+    for channel_id, listener_id in keys:
+        found.setdefault(channel_id, []).append(listener_id)
+    return found
+
+
 class Cursors(ABC):
     """How far each listener has acknowledged. A cursor is a position: it belongs to one epoch of its channel's log."""
 

@@ -125,7 +125,7 @@ class AbstractChannelRepository(ChannelRepositoryInterface, ABC):
     @staticmethod
     def _channel_data(value: Any) -> dict[str, Any]:
         check_version(value, "channel")
-        data = value.get("channel") if isinstance(value, dict) else None
+        data = value.get("channel")
         if not isinstance(data, dict):
             raise RepositoryError(f"stored channel {value!r} cannot be read; is the store damaged?")
         return data

@@ -1,7 +1,7 @@
 """Listeners and queues in any storage: one plain value a connection."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,8 @@ from eric_sse.interfaces import (
     QueueRepositoryInterface,
 )
 from eric_sse.listener import MessageQueueListener
-from eric_sse.log import LogQueue, LogQueues
+from eric_sse.log import CursorKey, LogQueue, LogQueues
+from eric_sse.log.ports import by_channel
 from eric_sse.queues import InMemoryQueue, Queue
 from eric_sse.repository.storage import KvStorage, delete_many, fetch_many, storage_key, transaction, upsert_many
 
@@ -121,7 +122,9 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         """Persist queues, by connection id. Listeners that have no cursor get one at the log's end."""
         with transaction(self._storage):
             # Children before parents: a queue that can be loaded has its cursor.
-            for channel_id, listener_ids in _by_channel(items.values()).items():
+            queues = (queue for queue in items.values() if isinstance(queue, LogQueue))
+            keys = (CursorKey(queue.channel_id, queue.listener_id) for queue in queues)
+            for channel_id, listener_ids in by_channel(keys).items():
                 self._require_log().cursors.create(channel_id, listener_ids)
             super().persist_many(items)
 
@@ -130,18 +133,18 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         with transaction(self._storage):
             if self._log_queues is not None:
                 # The cursors first: without its queue's row, nothing would lead to a cursor that a crash has left.
-                for channel_id, listener_ids in self._cursors_of(connection_ids).items():
+                for channel_id, listener_ids in by_channel(self._cursors_of(connection_ids)).items():
                     self._log_queues.cursors.drop(channel_id, listener_ids)
             super().delete_many(connection_ids)
 
-    def _cursors_of(self, connection_ids: Collection[str]) -> dict[str, list[str]]:
-        """The listeners, by channel, whose queues are views of a log; what cannot be read can still be deleted."""
-        listeners: dict[str, list[str]] = {}
+    def _cursors_of(self, connection_ids: Collection[str]) -> set[CursorKey]:
+        """Of the queues that are views of a log; what cannot be read can still be deleted."""
+        keys: set[CursorKey] = set()
         for value in fetch_many(self._storage, [storage_key(self._kind, id_) for id_ in connection_ids]).values():
             with suppress(TypeError, KeyError):
                 if value["kind"] == "log":
-                    listeners.setdefault(value["channel"], []).append(value["listener"])
-        return listeners
+                    keys.add(CursorKey(value["channel"], value["listener"]))
+        return keys
 
     def _to_value(self, item: Queue) -> Any:
         if isinstance(item, LogQueue):
@@ -174,11 +177,3 @@ class QueueRepository(_StoredPerConnection[Queue], QueueRepositoryInterface):
         if self._log_queues is None:
             raise RepositoryError("a queue that is a view of a log needs an engine: use its `channels` repository")
         return self._log_queues
-
-
-def _by_channel(queues: Iterable[Queue]) -> dict[str, list[str]]:
-    listeners: dict[str, list[str]] = {}
-    for queue in queues:
-        if isinstance(queue, LogQueue):
-            listeners.setdefault(queue.channel_id, []).append(queue.listener_id)
-    return listeners

@@ -10,6 +10,7 @@ from eric_sse.engines.redis.requests import REPETITION_US, Argument, Effect, Req
 from eric_sse.engines.redis.scripts import ADVANCE, COMPARE_AND_SET, CREATE_CURSORS, DROP_CURSORS
 from eric_sse.exception import ChannelNotFound
 from eric_sse.log import CursorKey, Cursors
+from eric_sse.log.ports import by_channel
 from eric_sse.message import Position
 
 # How many listeners one command carries at most.
@@ -46,7 +47,7 @@ class RedisCursors(Cursors):
     def get(self, keys: Collection[CursorKey]) -> Mapping[CursorKey, Position]:
         ordered: list[CursorKey] = []
         requests: list[Request] = []
-        for channel_id, listener_ids in _by_channel(keys).items():
+        for channel_id, listener_ids in by_channel(keys).items():
             cursors = self._keys.log(channel_id).cursors
             for chunk in _chunks(listener_ids):
                 ordered += (CursorKey(channel_id, listener_id) for listener_id in chunk)
@@ -56,7 +57,7 @@ class RedisCursors(Cursors):
 
     def advance(self, positions: Mapping[CursorKey, Position]) -> None:
         requests = []
-        for channel_id, listener_ids in _by_channel(positions).items():
+        for channel_id, listener_ids in by_channel(positions).items():
             for chunk in _chunks(listener_ids):
                 arguments: list[Argument] = []
                 for listener_id in chunk:
@@ -83,13 +84,6 @@ class RedisCursors(Cursors):
         ]
         results = self._client.get_all(requests)
         return [chunk[n - 1] for chunk, numbers in zip(chunks, results, strict=True) for n in numbers]
-
-
-def _by_channel(keys: Collection[CursorKey]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for channel_id, listener_id in keys:
-        found.setdefault(channel_id, []).append(listener_id)
-    return found
 
 
 def _chunks(ids: list[str]) -> list[list[str]]:
